@@ -36,7 +36,7 @@ class IntOrFloat(param.Parameter):
     """
 
     __slots__ = ["time"]
-    _slot_defaults = param.parameterized._dict_update(param.Parameter._slot_defaults, time=False)
+    _slot_defaults = {**param.Parameter._slot_defaults, "time": False}
 
     def __init__(self, default: int | float | None = None, *, time: bool = False, **keywords: Any) -> None:
         self.time = time

@@ -1,0 +1,65 @@
+"""Files that are never half written: to a temporary name beside the target, fsynced, then renamed."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+    """Open a binary file that appears under *path*, whole, when the block ends without an exception.
+
+    Raises:
+        OSError: the disk is full, the folder not writable, and so on; what was at *path* before is untouched.
+    """
+    temporary = path.with_name(f".{path.name[:100]}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames inside *folder* survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write *text* as UTF-8; lone surrogates, as in undecodable file names, are kept as escapes."""
+    with atomic_file(path) as file:
+        file.write(text.encode("utf-8", "backslashreplace"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write *value* as indented JSON."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Make *target* a second name of the bytes that *source* has now; a copy where links are not possible."""
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    with suppress(FileNotFoundError):
+        temporary.unlink()
+    try:
+        os.link(source, temporary)
+    except OSError:
+        with atomic_file(target) as file:
+            file.write(source.read_bytes())
+        return
+    temporary.replace(target)
+    sync_folder(target.parent)

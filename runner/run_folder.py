@@ -1,0 +1,186 @@
+"""The folder of one run. The only module that spells the names of files in it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from runner.atomic_files import sync_folder, write_json
+from runner.errors import RunFailedError, UsageError
+
+RUN_FOLDER_VARIABLE = "LIGHTCASE_RUN_FOLDER"
+"""Environment variable through which the processes of one run find its folder."""
+
+
+class RunFolder:
+    """A run folder that exists. Every file in it is a property; nothing else joins paths."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self._lock: int | None = None
+
+    @classmethod
+    def create(cls, root: Path, container_name: str) -> RunFolder:
+        """Make a folder below *root* that no other run has, and let ``latest`` point to it.
+
+        Raises:
+            UsageError: *root* cannot be made or written.
+        """
+        name = f"{datetime.now(UTC):%Y-%m-%dT%H%M%SZ}_{container_name}"
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            folder = cls(_make_unique(root, name))
+            folder.checkpoints.mkdir()
+            sync_folder(root)
+        except OSError as error:
+            raise UsageError(f"Cannot write a run folder below {root}: {error.strerror or error}.") from error
+        folder.lock()
+        _point_latest(root, folder.path)
+        return folder
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """Open the folder of an earlier run, to go on with it.
+
+        Raises:
+            UsageError: there is no run folder at *path*, or another process is working in it.
+        """
+        folder = cls(path.resolve())
+        if not folder.config.is_file() or not folder.status.is_file():
+            raise UsageError(f"{path} is no run folder: it has no {folder.config.name} and {folder.status.name}.")
+        folder.lock()
+        return folder
+
+    def lock(self) -> None:
+        """Take the folder for this process until it ends; the kernel frees it, however that happens.
+
+        Raises:
+            UsageError: another process has it.
+        """
+        self._lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        os.register_at_fork(after_in_child=self.unlock)  # data loader workers must not keep it
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            status = self.read_status()
+            self.unlock()
+            raise UsageError(
+                f"{self.path} is in use by process {status.get('pid')} on {status.get('host')}."
+            ) from None
+
+    def unlock(self) -> None:
+        """Give the folder back; in a forked child this only closes the child's handle."""
+        if self._lock is not None:
+            with suppress(OSError):
+                os.close(self._lock)
+            self._lock = None
+
+    @property
+    def config(self) -> Path:
+        """Every value and where it was set; valid as ``--config``."""
+        return self.path / "config.yaml"
+
+    @property
+    def status(self) -> Path:
+        """Phase, state, process, heartbeat and reason of the end."""
+        return self.path / "status.json"
+
+    @property
+    def environment(self) -> Path:
+        """Command line, versions, device, git state."""
+        return self.path / "environment.json"
+
+    @property
+    def diff(self) -> Path:
+        """Uncommitted changes of the repository the container is in."""
+        return self.path / "uncommitted.diff"
+
+    @property
+    def untracked(self) -> Path:
+        """Names of files that git does not know, one a line."""
+        return self.path / "untracked.txt"
+
+    @property
+    def metrics(self) -> Path:
+        """One row per epoch or step that logged something."""
+        return self.path / "metrics.csv"
+
+    @property
+    def results(self) -> Path:
+        """Final metrics of each phase."""
+        return self.path / "results.json"
+
+    @property
+    def log(self) -> Path:
+        """Everything that was logged, with time, rank and phase."""
+        return self.path / "run.log"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def best_checkpoint(self) -> Path:
+        """Checkpoint of the best epoch, where a metric says which that is."""
+        return self.checkpoints / "best.ckpt"
+
+    @property
+    def last_checkpoint(self) -> Path:
+        """Checkpoint of the last finished epoch."""
+        return self.checkpoints / "last.ckpt"
+
+    @property
+    def interrupted_checkpoint(self) -> Path:
+        """Checkpoint of the middle of an epoch, written when the run was asked to stop."""
+        return self.checkpoints / "interrupted.ckpt"
+
+    @property
+    def saliency(self) -> Path:
+        """Folder of the saliency maps."""
+        return self.path / "saliency"
+
+    @property
+    def profiler(self) -> Path:
+        """Folder of the profiler's files."""
+        return self.path / "profiler"
+
+    def read_status(self) -> dict[str, Any]:
+        """Return what status.json holds, or nothing when it is not there."""
+        return _read_json(self.status)
+
+    def read_results(self) -> dict[str, Any]:
+        """Return what results.json holds, or nothing when it is not there."""
+        return _read_json(self.results)
+
+    def add_results(self, phase: str, result: dict[str, Any]) -> None:
+        """Put the result of one phase into results.json."""
+        write_json(self.results, self.read_results() | {phase: result})
+
+
+def _make_unique(root: Path, name: str) -> Path:
+    for number in range(1, 10_000):
+        path = root / (name if number == 1 else f"{name}-{number}")
+        with suppress(FileExistsError):
+            path.mkdir()
+            return path
+    raise RunFailedError(f"More than 9999 runs called {name} in {root}.")
+
+
+def _point_latest(root: Path, target: Path) -> None:
+    temporary = root / f".latest.{os.getpid()}.tmp"
+    with suppress(OSError):  # a convenience: file systems without symbolic links do without it
+        temporary.symlink_to(target.name)
+        temporary.replace(root / "latest")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    value = json.loads(path.read_text(encoding="utf-8"))
+    return value if isinstance(value, dict) else {}
