@@ -1,0 +1,185 @@
+"""argv to a frozen ``Request``. Text only: nothing is looked up, imported or converted here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from runner.errors import UsageError, did_you_mean
+
+TRUE_WORDS = frozenset({"true", "t", "on", "yes", "y", "1"})
+FALSE_WORDS = frozenset({"false", "f", "off", "no", "n", "0"})
+COMMANDS = {
+    "list": "Show the containers there are: name, place, first line of the docstring.",
+    "new": "NAME: write a commented container file and a test for it.",
+    "doctor": "Check versions, devices, write access and known breakages, with the cure for each.",
+}
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+_NEGATIVE_NUMBER = re.compile(r"-(\d|\.\d|inf|nan)")
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option of the program itself, as opposed to a parameter of a container."""
+
+    doc: str
+    value: str = ""
+    """How help names the value; empty for a switch."""
+    repeatable: bool = False
+
+
+OPTIONS = {
+    "model": Option("Container to run: Name, pkg.module.Name or path/file.py:Name.", "NAME"),
+    "containers": Option("Folder to look for containers in (default ./containers).", "FOLDER"),
+    "model_configs_namespace": Option("Package to look for containers in, before the folder.", "pkg.sub"),
+    "config": Option("YAML file with values, or its bare name in configs/; may be repeated, later wins.", "FILE", True),
+    "resume": Option("Go on with the run in this folder: finish only what is missing.", "FOLDER"),
+    "output_to": Option("Make the run folder here instead of ./outputs.", "FOLDER"),
+    "print_config": Option("Print every value of the container as commented YAML, and stop."),
+    "list": Option("The same as the command list."),
+    "quiet": Option("Print only warnings, errors and the last lines."),
+    "log_level": Option("Least level to print: debug, info, warning, error or critical (default info).", "LEVEL"),
+    "json": Option("Let the last line of stdout be a JSON object with the outcome."),
+    "version": Option("Print the version, and stop."),
+    "help": Option("Show this; with --model=NAME also every parameter of that container."),
+}
+
+
+@dataclass(frozen=True)
+class Override:
+    """One ``--name=value`` meant for the container; ``value`` is None for a bare ``--name``."""
+
+    name: str
+    value: str | None
+    flag: str
+    """The name as it was typed, for messages."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks for."""
+
+    command: str = "run"
+    arguments: tuple[str, ...] = ()
+    model: str | None = None
+    containers: str | None = None
+    model_configs_namespace: str | None = None
+    config: tuple[str, ...] = ()
+    resume: str | None = None
+    output_to: str | None = None
+    print_config: bool = False
+    list: bool = False
+    quiet: bool = False
+    log_level: str = "INFO"
+    json: bool = False
+    version: bool = False
+    help: bool = False
+    overrides: tuple[Override, ...] = field(default=())
+
+
+def truth_value(text: str) -> bool:
+    """Read on/off, true/false, t/f, yes/no, y/n or 1/0 in any case.
+
+    Raises:
+        ValueError: the text is none of these.
+    """
+    word = text.strip().lower()
+    if word in TRUE_WORDS:
+        return True
+    if word in FALSE_WORDS:
+        return False
+    raise ValueError(f"{text!r} is no truth value; use true/false, t/f, yes/no, y/n, on/off or 1/0")
+
+
+def parse_command_line(argv: Sequence[str]) -> Request:
+    """Split *argv* (without the program's name) into the program's options and the container's.
+
+    Raises:
+        UsageError: an option lacks its value, is given twice, or an argument has no place.
+    """
+    command, positional, options = _split(argv)
+    values: dict[str, Any] = {}
+    overrides: dict[str, Override] = {}
+    for option in options:
+        if option.name in OPTIONS:
+            _add_option(values, option)
+        elif option.name.removeprefix("no_") in OPTIONS:
+            _add_option(values, replace(option, name=option.name.removeprefix("no_"), value=_negated(option)))
+        elif option.name in overrides:
+            raise UsageError(f"--{option.flag} is given twice.")
+        else:
+            overrides[option.name] = option
+    if "log_level" in values:
+        values["log_level"] = _log_level(values["log_level"])
+    return Request(command=command, arguments=positional, overrides=tuple(overrides.values()), **values)
+
+
+def _split(argv: Sequence[str]) -> tuple[str, tuple[str, ...], list[Override]]:
+    """Tell commands, their arguments and options apart; an option's value may be the next word."""
+    words = list(argv)
+    command = words.pop(0) if words and not words[0].startswith("-") else "run"
+    if command not in (*COMMANDS, "run"):
+        raise UsageError(
+            f"There is no command {command!r}; commands are {', '.join(COMMANDS)}."
+            f"{did_you_mean(command, COMMANDS)} To run a container: --model={command}."
+        )
+    positional: list[str] = []
+    options: list[Override] = []
+    while words:
+        word = words.pop(0)
+        if word == "-h":
+            word = "--help"
+        if not word.startswith("-"):
+            positional.append(word)
+            continue
+        flag, separator, text = word[2:].partition("=")
+        if not word.startswith("--") or not _NAME.fullmatch(flag):
+            raise UsageError(f"Cannot read {word!r}; options look like --name=value.")
+        value = text if separator else None
+        takes_next = words and (not words[0].startswith("-") or _NEGATIVE_NUMBER.match(words[0]))
+        if value is None and takes_next and not (command == "new" and not positional):
+            value = words.pop(0)
+        options.append(Override(flag.replace("-", "_"), value, flag))
+    _check_positional(command, positional)
+    return command, tuple(positional), options
+
+
+def _check_positional(command: str, positional: Sequence[str]) -> None:
+    allowed = 1 if command == "new" else 0
+    if len(positional) > allowed:
+        raise UsageError(f"Unexpected argument {positional[allowed]!r}; options look like --name=value.")
+    if len(positional) < allowed:
+        raise UsageError("new needs the name of the container to write: new MyContainer.")
+
+
+def _add_option(values: dict[str, Any], option: Override) -> None:
+    known = OPTIONS[option.name]
+    if option.name in values and not known.repeatable:
+        raise UsageError(f"--{option.flag} is given twice.")
+    if not known.value:
+        try:
+            values[option.name] = True if option.value is None else truth_value(option.value)
+        except ValueError as error:
+            raise UsageError(f"--{option.flag}: {error}.") from None
+    elif not option.value:
+        raise UsageError(f"--{option.flag} needs a value: --{option.flag}={known.value}.")
+    elif known.repeatable:
+        values[option.name] = (*values.get(option.name, ()), option.value)
+    else:
+        values[option.name] = option.value
+
+
+def _negated(option: Override) -> str:
+    name = option.name.removeprefix("no_")
+    if OPTIONS[name].value or option.value is not None:
+        raise UsageError(f"Cannot read --{option.flag}; did you mean --{name}?")
+    return "false"
+
+
+def _log_level(text: str) -> str:
+    if text.upper() not in LOG_LEVELS:
+        raise UsageError(f"--log_level={text}: use one of {', '.join(LOG_LEVELS)}.{did_you_mean(text, LOG_LEVELS)}")
+    return text.upper()
