@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runner.errors import ParameterError
 from runner.params import GROUPS, DatasetParams, OptimizerParams, SaliencyParams, TrainerParams, WorkflowParams
 from runner.params.kinds import is_path_parameter
 
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 
 IMAGE_KEYS = ("image", "images", "x", "input", "inputs")
 LABEL_KEYS = ("label", "labels", "y", "target", "targets", "class")
+
+
+class MisspeltParameterError(ParameterError, AttributeError):
+    """An attribute was set whose name is nearly that of a parameter."""
 
 
 class LightningContainer(WorkflowParams, DatasetParams, TrainerParams, OptimizerParams, SaliencyParams):
@@ -42,7 +47,7 @@ class LightningContainer(WorkflowParams, DatasetParams, TrainerParams, Optimizer
         known = [other for other in type(self).param if other != "name"]
         matches = difflib.get_close_matches(name, known, n=1, cutoff=0.85)
         if matches:
-            raise AttributeError(
+            raise MisspeltParameterError(
                 f"{type(self).__name__} has no parameter {name!r}. Did you mean {matches[0]!r}? "
                 "(For an attribute of your own, declare it in the class body or start its name with an underscore.)"
             )

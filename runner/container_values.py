@@ -1,0 +1,245 @@
+"""Who wins: class default < container ``__init__`` < model variant < configuration files < command line."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import param
+
+from runner import param_values
+from runner.command_line import OPTIONS, Override
+from runner.config_files import ConfigValue
+from runner.container import LightningContainer, MisspeltParameterError
+from runner.errors import ParameterError, RunnerError, UsageError, UserCodeError, nearest
+from runner.params.kinds import is_path_parameter
+
+OTHER_NAMES = {
+    "max_epochs": "num_epochs",
+    "epochs": "num_epochs",
+    "lr": "l_rate",
+    "learning_rate": "l_rate",
+    "seed": "random_seed",
+    "gpus": "devices",
+    "max_num_gpus": "devices",
+    "use_mixed_precision": "precision",
+    "local_weights_path": "src_checkpoint",
+    "checkpoint": "src_checkpoint",
+    "ckpt_path": "src_checkpoint",
+    "resume_training": "resume",
+    "crossval_count": "number_of_cross_validation_splits",
+    "crossval_index": "cross_validation_split_index",
+    "early_stopping": "early_stopping_patience",
+}
+"""What other frameworks call our parameters, so that the error for an unknown name can point to the right one."""
+
+
+@dataclass
+class ContainerValues:
+    """A container with all its values set, and where each value came from."""
+
+    container: LightningContainer
+    origins: dict[str, str] = field(default_factory=dict)
+
+    def origin(self, name: str) -> str:
+        """Say who set the parameter *name*: ``default``, ``container``, a place in a file, or ``command line``."""
+        return self.origins.get(name, "default")
+
+
+def build_container(
+    cls: type[LightningContainer],
+    config: Sequence[ConfigValue] = (),
+    overrides: Sequence[Override] = (),
+    arguments: Mapping[str, Any] | None = None,
+) -> ContainerValues:
+    """Make the container and set its values, the strongest last; everything is checked.
+
+    Args:
+        cls: The container's class.
+        config: Values from configuration files, later ones win.
+        overrides: Values from the command line, as text.
+        arguments: Values from Python, of the parameter's type or as text.
+
+    Raises:
+        UsageError: a name is unknown, or a value is not allowed.
+        UserCodeError: the container's own code raised.
+    """
+    refuse_collisions(cls)
+    settings = [_from_config(cls, value) for value in config]
+    settings += [_from_override(cls, override) for override in overrides]
+    settings += [_from_argument(cls, name, value) for name, value in (arguments or {}).items()]
+    values = ContainerValues(_construct(cls))
+    _note_changes(values, _defaults(cls), "container")
+    variant = next((each for each in reversed(settings) if each.name == "model_variant"), None)
+    if variant is not None and variant.value:
+        _apply_variant(values, str(variant.value))
+    for setting in settings:
+        _set(values, setting)
+    _make_paths_absolute(values.container)
+    _validate(values.container)
+    return values
+
+
+@dataclass(frozen=True)
+class _Setting:
+    name: str
+    value: Any
+    origin: str
+    place: str
+    """How messages begin: the flag as typed, or file:line and name."""
+
+
+def refuse_collisions(cls: type[LightningContainer]) -> None:
+    """Refuse a container that has a parameter of the same name as an option of the program.
+
+    Raises:
+        ParameterError: there is one; both are named.
+    """
+    for name in cls.param:
+        if name in OPTIONS:
+            raise ParameterError(
+                f"{cls.__name__}.{name} has the name of the program's own option --{name} ({OPTIONS[name].doc}) "
+                "Give the parameter another name."
+            )
+
+
+def unknown_name(cls: type[LightningContainer], name: str) -> str:
+    """Return the sentence that says that *name* is no parameter, with the nearest that are."""
+    known = param_values.settable_parameters(cls)
+    bare = name.removeprefix("pl_")
+    other = OTHER_NAMES.get(bare, bare)
+    candidates = [other] if other in known or other in OPTIONS else nearest(name, [*known, *OPTIONS])
+    hint = f" Did you mean {' or '.join('--' + each for each in candidates)}?" if candidates else ""
+    if name in cls.param and name != "name":
+        hint = " It is there but cannot be set from outside: constant, private, or without a textual form."
+    return f"{cls.__name__} has no parameter {name!r}.{hint}"
+
+
+def _from_override(cls: type[LightningContainer], override: Override) -> _Setting:
+    known = param_values.settable_parameters(cls)
+    name, flag = override.name, f"--{override.flag}"
+    positive = name.removeprefix("no_")
+    if name not in known and positive != name and isinstance(known.get(positive), param.Boolean):
+        if override.value is not None:
+            raise ParameterError(f"{flag} takes no value; use --{positive}={override.value}.")
+        return _Setting(positive, False, "command line", flag)
+    if name not in known:
+        raise ParameterError(unknown_name(cls, name))
+    parameter = known[name]
+    if override.value is None:
+        if not param_values.accepts_bare_flag(parameter):
+            raise ParameterError(f"{flag} needs a value: {flag}={param_values.describe(parameter)}.")
+        return _Setting(name, True, "command line", flag)
+    try:
+        value = param_values.from_text(parameter, override.value)
+    except ValueError as error:
+        raise ParameterError(f"{flag}={override.value}: {error}.") from None
+    return _Setting(name, value, "command line", f"{flag}={override.value}")
+
+
+def _from_config(cls: type[LightningContainer], value: ConfigValue) -> _Setting:
+    known = param_values.settable_parameters(cls)
+    place = f"{value.file}:{value.line}"
+    if value.name not in known:
+        raise ParameterError(f"{place}: {unknown_name(cls, value.name).replace('--', '')}")
+    try:
+        converted = param_values.from_node(known[value.name], value.node)
+    except ValueError as error:
+        raise ParameterError(f"{place}: {value.name}: {error}.") from None
+    return _Setting(value.name, converted, f"{value.file.name}:{value.line}", f"{place}: {value.name}")
+
+
+def _from_argument(cls: type[LightningContainer], name: str, value: Any) -> _Setting:
+    if name not in cls.param or name == "name":
+        raise ParameterError(unknown_name(cls, name).replace("--", ""))
+    parameter = cls.param[name]
+    if isinstance(value, str) and param_values.has_text_form(parameter):
+        try:
+            param_values.check(parameter, value)
+        except ValueError:
+            try:
+                value = param_values.from_text(parameter, value)
+            except ValueError as error:
+                raise ParameterError(f"{name}={value!r}: {error}.") from None
+    return _Setting(name, value, "argument of run()", f"{name}={value!r}")
+
+
+def _construct(cls: type[LightningContainer]) -> LightningContainer:
+    try:
+        return cls()
+    except MisspeltParameterError as error:
+        frame = traceback.extract_tb(error.__traceback__)[-3]  # the assignment; __setattr__ and its helper follow
+        raise ParameterError(f"{frame.filename}:{frame.lineno}: {error}") from None
+    except RunnerError:
+        raise
+    except Exception as error:
+        raise UserCodeError(f"{cls.__name__}() failed: containers are made without arguments.") from error
+
+
+def _defaults(cls: type[LightningContainer]) -> dict[str, Any]:
+    """Return the default of every parameter: the framework's own where it has one, else that of the class."""
+    framework = LightningContainer.param
+    return {name: (framework[name] if name in framework else cls.param[name]).default for name in cls.param}
+
+
+def _note_changes(values: ContainerValues, before: Mapping[str, Any], origin: str) -> None:
+    for name in names_of(type(values.container)):
+        if not _same(getattr(values.container, name), before[name]):
+            values.origins[name] = origin
+
+
+def names_of(cls: type[LightningContainer]) -> Iterable[str]:
+    """Return the names of all parameters whose values a run records."""
+    return param_values.settable_parameters(cls)
+
+
+def _same(one: Any, other: Any) -> bool:
+    try:
+        return type(one) is type(other) and bool(one == other)
+    except (ValueError, TypeError):  # arrays and the like
+        return one is other
+
+
+def _apply_variant(values: ContainerValues, variant: str) -> None:
+    container = values.container
+    before = {name: getattr(container, name) for name in names_of(type(container))}
+    try:
+        container.set_model_variant(variant)
+    except ValueError as error:
+        raise ParameterError(f"model_variant={variant}: {error}") from None
+    _note_changes(values, before, f"model_variant={variant}")
+
+
+def _set(values: ContainerValues, setting: _Setting) -> None:
+    parameter = type(values.container).param[setting.name]
+    try:
+        if not (is_path_parameter(parameter) and isinstance(setting.value, str)):
+            param_values.check(parameter, setting.value)
+        setattr(values.container, setting.name, setting.value)
+    except (ValueError, TypeError) as error:
+        raise ParameterError(f"{setting.place}: {str(error).rstrip('.')}.") from None
+    values.origins[setting.name] = setting.origin
+
+
+def _make_paths_absolute(container: LightningContainer) -> None:
+    """Resolve relative paths against the launch folder, before the working directory changes."""
+    for name in names_of(type(container)):
+        value = getattr(container, name)
+        if isinstance(value, Path):
+            setattr(container, name, value.expanduser().absolute())
+        elif isinstance(value, list) and any(isinstance(item, Path) for item in value):
+            setattr(container, name, [each.absolute() if isinstance(each, Path) else each for each in value])
+
+
+def _validate(container: LightningContainer) -> None:
+    try:
+        container.validate()
+    except UsageError:
+        raise
+    except ValueError as error:
+        raise ParameterError(str(error)) from error
+    except Exception as error:
+        raise UserCodeError(f"{type(container).__name__}.validate() failed.") from error

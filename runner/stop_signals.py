@@ -1,0 +1,69 @@
+"""Ctrl-C, SIGTERM and SIGHUP: the first asks the run to stop in good order, the second stops it now."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from runner.errors import RunInterrupted
+
+GRACE_SECONDS = 20
+"""How long a training step may take to end after the first signal."""
+
+log = logging.getLogger(__name__)
+
+
+class StopSignals:
+    """Turns signals into ``RunInterrupted``: at once, or inside :meth:`deferred` after the current step."""
+
+    def __init__(self) -> None:
+        self.requested: int | None = None
+        self._deferring = False
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """Handle signals while the block runs. Only the main thread can; elsewhere this does nothing."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
+        before = {number: signal.getsignal(number) for number in numbers}
+        for number in numbers:
+            signal.signal(number, self._handle)
+        try:
+            yield
+        finally:
+            signal.alarm(0)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Let the block look at :attr:`requested` by itself and call :meth:`stop_if_requested`."""
+        self._deferring = True
+        try:
+            yield
+        finally:
+            self._deferring = False
+            signal.alarm(0)
+
+    def stop_if_requested(self) -> None:
+        """Raise ``RunInterrupted`` if a signal came."""
+        if self.requested is not None:
+            raise RunInterrupted(self.requested)
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGALRM:
+            log.warning("the step did not end within %d s: stopping now", GRACE_SECONDS)
+            raise RunInterrupted(self.requested or signal.SIGTERM)
+        if self._deferring and self.requested is None:
+            self.requested = number
+            log.warning("%s: stopping after this step; once more stops now", signal.Signals(number).name)
+            signal.alarm(GRACE_SECONDS)
+            return
+        self.requested = number
+        raise RunInterrupted(number)
