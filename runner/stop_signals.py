@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import logging
+import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from runner.errors import RunInterrupted
 
 GRACE_SECONDS = 20
 """How long a training step may take to end after the first signal."""
-
-log = logging.getLogger(__name__)
 
 
 class StopSignals:
@@ -58,12 +56,18 @@ class StopSignals:
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         if number == signal.SIGALRM:
-            log.warning("the step did not end within %d s: stopping now", GRACE_SECONDS)
+            _say(f"the step did not end within {GRACE_SECONDS} s: stopping now")
             raise RunInterrupted(self.requested or signal.SIGTERM)
         if self._deferring and self.requested is None:
             self.requested = number
-            log.warning("%s: stopping after this step; once more stops now", signal.Signals(number).name)
+            _say(f"{signal.Signals(number).name}: stopping after this step; once more stops now")
             signal.alarm(GRACE_SECONDS)
             return
         self.requested = number
         raise RunInterrupted(number)
+
+
+def _say(text: str) -> None:
+    """Write to stderr without buffers or locks, which the code that was interrupted may hold."""
+    with suppress(OSError):
+        os.write(2, f"\n{text}\n".encode())

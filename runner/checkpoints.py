@@ -1,0 +1,351 @@
+"""Checkpoints: written atomically, read without running code, chosen with a stated reason."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import random
+import zipfile
+from collections.abc import Mapping
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from lightning_fabric.plugins import TorchCheckpointIO
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import Checkpoint
+
+from runner.atomic_files import atomic_file, link_or_copy
+from runner.errors import CheckpointError, RunFailedError, did_you_mean
+from runner.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from runner.stop_signals import StopSignals
+
+log = logging.getLogger(__name__)
+
+VALIDATION_LOSSES = ("val_loss", "val/loss", "valid_loss", "validation_loss", "val/Loss", "loss/val")
+MORE_IS_BETTER = ("acc", "auc", "auroc", "f1", "dice", "iou", "jaccard", "precision", "recall", "r2", "score", "map")
+_HYPER_PARAMETERS = ("hyper_parameters", "datamodule_hyper_parameters")
+
+
+def read_checkpoint(path: Path, *, trust: bool = False, device: str = "cpu") -> dict[str, Any]:
+    """Read a checkpoint.
+
+    Args:
+        path: The file.
+        trust: Let the file run code while it is read (pickle); only for files whose author you trust.
+        device: Where tensors are put.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, no checkpoint, or needs *trust*.
+    """
+    try:
+        checkpoint = torch.load(path, map_location=device, weights_only=not trust)
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise CheckpointError(f"There is no checkpoint file {path}.") from error
+    except pickle.UnpicklingError as error:
+        if not zipfile.is_zipfile(path):
+            raise CheckpointError(f"{path} is damaged or no checkpoint.") from error
+        reason = str(error).partition("WeightsUnpickler error: ")[2].partition("\n")[0] or str(error).partition("\n")[0]
+        raise CheckpointError(
+            f"{path} holds more than tensors and plain values and would have to run code to be read ({reason}). "
+            "If you trust its author: --trust_checkpoint."
+        ) from error
+    except (RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
+        raise CheckpointError(f"{path} is damaged or no checkpoint: {str(error).partition(chr(10))[0]}") from error
+    if not isinstance(checkpoint, dict):
+        raise CheckpointError(f"{path} is no Lightning checkpoint: it holds a {type(checkpoint).__name__}.")
+    return checkpoint
+
+
+def find_checkpoint(source: Path) -> tuple[Path, str]:
+    """Return the checkpoint that *source* means, and why: a file itself, of a run folder the best, else the last.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    if not source.exists():
+        raise CheckpointError(f"src_checkpoint: there is no file or run folder {source}.")
+    if source.is_file():
+        return source, "given as src_checkpoint"
+    folder = RunFolder(source)
+    if folder.best_checkpoint.is_file():
+        return folder.best_checkpoint, f"the best epoch of {source.name}"
+    if folder.last_checkpoint.is_file():
+        return folder.last_checkpoint, f"the last epoch of {source.name}, which has no best.ckpt"
+    raise CheckpointError(f"src_checkpoint: {source} holds neither checkpoints/best.ckpt nor checkpoints/last.ckpt.")
+
+
+def load_weights(model: LightningModule, path: Path, *, trust: bool = False) -> None:
+    """Put the weights in the checkpoint at *path* into *model*, as Lightning does it.
+
+    Raises:
+        CheckpointError: the file cannot be read, or its weights do not fit the model.
+    """
+    checkpoint = read_checkpoint(path, trust=trust)
+    if "state_dict" not in checkpoint:
+        raise CheckpointError(f"{path} is no Lightning checkpoint: it has no state_dict.")
+    model.configure_model()
+    model.on_load_checkpoint(checkpoint)
+    try:
+        model.load_state_dict(checkpoint["state_dict"], strict=model.strict_loading)
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines()[1:4]]
+        raise CheckpointError(f"{path} does not fit {type(model).__name__}: {' '.join(lines)}") from error
+
+
+class SafeCheckpointIO(TorchCheckpointIO):
+    """Writes checkpoints so that a kill leaves the previous file whole, and reads them without running code."""
+
+    def __init__(self, *, trust: bool = False) -> None:
+        super().__init__()
+        self._trust = trust
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Write to a temporary name beside *path*, fsync, rename. Hyper-parameters become plain values."""
+        del storage_options
+        for key in _HYPER_PARAMETERS:
+            if key in checkpoint:
+                checkpoint = checkpoint | {key: _plain(checkpoint[key], key)}
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_file(path) as file:
+            torch.save(checkpoint, file)
+
+    def load_checkpoint(
+        self, path: Any, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Read *path*; only tensors and plain values unless the run was told to trust it."""
+        del map_location, weights_only
+        return read_checkpoint(Path(path), trust=self._trust)
+
+
+def _plain(value: Any, where: str) -> Any:
+    """Turn what torch's safe loading refuses into plain values, so that a run can read its own checkpoints."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item, f"{where}.{key}") for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item, where) for item in value]
+    if isinstance(value, Enum):
+        return value.value if isinstance(value.value, str | int | float) else value.name
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, np.generic):
+        return value.item()
+    if value is None or isinstance(value, bool | int | float | str | torch.Tensor):
+        return value
+    log.debug("%s is no plain value; the checkpoint keeps its text", where)
+    return repr(value)
+
+
+class RunCheckpoints(Checkpoint):
+    """Writes ``last.ckpt`` after every epoch and keeps the best epochs, the very best as ``best.ckpt``.
+
+    The best is a second name (hard link) of the bytes just written as last.ckpt, so nothing is serialised twice.
+    Also keeps the state of the random generators, so that a resumed run goes on as if it had never stopped.
+
+    Args:
+        folder: The run folder.
+        monitor: Metric that decides, or None to take a validation loss where one is logged.
+        mode: ``min``, ``max`` or ``auto``.
+        save_top_k: How many best epochs to keep; -1 for all, 0 for none.
+        every_n_epochs: How often last.ckpt is written; 0 for only at the end.
+        stop: Where signals are noted; the run stops after a training step.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        *,
+        monitor: str | None,
+        mode: str,
+        save_top_k: int,
+        every_n_epochs: int,
+        stop: StopSignals,
+    ) -> None:
+        self._folder = folder
+        self._asked_monitor = monitor
+        self._asked_mode = mode
+        self._save_top_k = save_top_k
+        self._every_n_epochs = every_n_epochs
+        self._stop = stop
+        self._random_states: dict[str, Any] | None = None
+        self._saved_step = -1
+        self.monitor: str | None = monitor
+        self.best_score: float | None = None
+        self.best_epoch: int | None = None
+        self.kept: dict[str, float] = {}
+        """Names of the files of the best epochs, with their scores."""
+
+    @property
+    def mode(self) -> str:
+        """``min`` or ``max``, decided by the name of the metric where it was left to us."""
+        if self._asked_mode != "auto" or self.monitor is None:
+            return self._asked_mode if self._asked_mode != "auto" else "min"
+        words = self.monitor.lower().replace("/", "_").replace("-", "_").split("_")
+        is_error = any(word in ("loss", "error", "err") for word in words)
+        more = any(word.startswith(good) for word in words for good in MORE_IS_BETTER)
+        return "max" if more and not is_error else "min"
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs: scores so far and the random generators."""
+        return {
+            "monitor": self.monitor,
+            "best_score": self.best_score,
+            "best_epoch": self.best_epoch,
+            "kept": dict(self.kept),
+            "random_states": _random_states(),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from what :meth:`state_dict` returned."""
+        self.monitor = self._asked_monitor or state_dict["monitor"]
+        if self.monitor == state_dict["monitor"]:
+            self.best_score, self.best_epoch = state_dict["best_score"], state_dict["best_epoch"]
+            self.kept = dict(state_dict["kept"])
+        self._random_states = state_dict["random_states"]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """After a resume, put the random generators back and draw the order of the data anew from them."""
+        del pl_module
+        self._saved_step = trainer.global_step
+        if self._random_states is None:
+            return
+        _set_random_states(self._random_states)
+        self._random_states = None
+        fetcher = trainer.fit_loop._data_fetcher
+        if fetcher is not None:
+            iter(fetcher)  # Lightning drew the first batches before the generators were put back
+
+    def on_train_batch_end(self, trainer: Trainer, *_arguments: Any) -> None:
+        """Stop here when a signal came, after writing down where we are."""
+        if self._stop.requested is not None:
+            trainer.save_checkpoint(self._folder.interrupted_checkpoint)
+            self._stop.stop_if_requested()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look for a best epoch at validations inside an epoch; the one at its end is looked at with the epoch."""
+        del pl_module
+        if trainer.sanity_checking or trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            return
+        if self._is_improvement(trainer):
+            self._keep_best(trainer, as_last=False)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write last.ckpt, and give it a second name when the epoch is one of the best."""
+        del pl_module
+        self._check_monitor(trainer)
+        improved = self._is_improvement(trainer)
+        due = self._every_n_epochs > 0 and (trainer.current_epoch + 1) % self._every_n_epochs == 0
+        if due or improved or self._is_last_epoch(trainer):
+            self._save_last(trainer)
+        if improved:
+            self._keep_best(trainer, as_last=True)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Make sure that last.ckpt is the last state, however training came to its end."""
+        del pl_module
+        if self._saved_step != trainer.global_step:
+            self._save_last(trainer)
+        if trainer.is_global_zero:
+            self._folder.interrupted_checkpoint.unlink(missing_ok=True)
+
+    def _save_last(self, trainer: Trainer) -> None:
+        trainer.save_checkpoint(self._folder.last_checkpoint)
+        self._saved_step = trainer.global_step
+
+    @staticmethod
+    def _is_last_epoch(trainer: Trainer) -> bool:
+        return trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+
+    def _check_monitor(self, trainer: Trainer) -> None:
+        """Find the metric to watch, once; refuse one that nobody logs."""
+        known = [name for name in trainer.callback_metrics if not name.endswith("_step")]
+        if self.monitor is None:
+            self.monitor = next((name for name in VALIDATION_LOSSES if name in known), None)
+            if self.monitor is not None and self._save_top_k != 0:
+                log.info("best.ckpt: the epoch with the least %s (no monitor was set)", self.monitor)
+        validated = trainer.current_epoch + 1 >= (trainer.check_val_every_n_epoch or 1)
+        if self._asked_monitor is not None and self._asked_monitor not in known and validated:
+            raise RunFailedError(
+                f"monitor={self._asked_monitor}: the model logs no such metric."
+                f"{did_you_mean(self._asked_monitor, known)} It logs: {', '.join(sorted(known)) or 'none'}."
+            )
+
+    def _is_improvement(self, trainer: Trainer) -> bool:
+        score = self._score(trainer)
+        if score is None or self._save_top_k == 0:
+            return False
+        if self._save_top_k == -1 or len(self.kept) < self._save_top_k:
+            return True
+        return any(self._better(score, other) for other in self.kept.values())
+
+    def _score(self, trainer: Trainer) -> float | None:
+        """Return the metric's value, or None while there is none or it is no number."""
+        value = trainer.callback_metrics.get(self.monitor) if self.monitor else None
+        score = float("nan") if value is None else float(value)
+        return None if np.isnan(score) else score
+
+    def _better(self, one: float, other: float) -> bool:
+        return one < other if self.mode == "min" else one > other
+
+    def _keep_best(self, trainer: Trainer, *, as_last: bool) -> None:
+        """Keep this state as one of the best, and drop the worst when there are more than k.
+
+        Args:
+            trainer: Lightning's trainer.
+            as_last: last.ckpt holds this very state.
+        """
+        score = self._score(trainer)
+        assert score is not None
+        is_best = self.best_score is None or self._better(score, self.best_score)
+        if is_best:
+            self.best_score, self.best_epoch = score, trainer.current_epoch
+        best = self._folder.best_checkpoint
+        path = best
+        if self._save_top_k != 1:
+            path = best.with_name(f"epoch{trainer.current_epoch:04d}-step{trainer.global_step}.ckpt")
+        self.kept[path.name] = score
+        worst = self._drop_worst()
+        if not as_last:
+            trainer.save_checkpoint(path)
+        if not trainer.is_global_zero:
+            return
+        if as_last:
+            link_or_copy(self._folder.last_checkpoint, path)
+        if is_best and path != best:
+            link_or_copy(path, best)
+        if worst is not None:
+            best.with_name(worst).unlink(missing_ok=True)
+
+    def _drop_worst(self) -> str | None:
+        if self._save_top_k in (-1, 1) or len(self.kept) <= self._save_top_k:
+            return None
+        worst = (max if self.mode == "min" else min)(self.kept, key=lambda name: self.kept[name])
+        del self.kept[worst]
+        return worst
+
+
+def _random_states() -> dict[str, Any]:
+    """Return the state of Python's, NumPy's and torch's generators as plain values and tensors."""
+    version, numbers, gauss = random.getstate()
+    name, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002 - the generator users share
+    return {
+        "python": [version, list(numbers), gauss],
+        "numpy": [str(name), torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, cached],
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def _set_random_states(states: Mapping[str, Any]) -> None:
+    version, numbers, gauss = states["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    name, keys, position, has_gauss, cached = states["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, cached))  # noqa: NPY002
+    torch.set_rng_state(states["torch"].cpu())
+    if torch.cuda.is_available() and len(states["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all([state.cpu() for state in states["cuda"]])
