@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import pickle
 import random
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from runner.atomic_files import atomic_file, link_or_copy
 from runner.errors import CheckpointError, RunFailedError, did_you_mean
+from runner.metrics_file import MetricsFile
 from runner.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ def read_checkpoint(path: Path, *, trust: bool = False, device: str = "cpu") -> 
         CheckpointError: the file is missing, damaged, no checkpoint, or needs *trust*.
     """
     try:
+        _refuse_forced_pickle(trust=trust)
         checkpoint = torch.load(path, map_location=device, weights_only=not trust)
     except (FileNotFoundError, IsADirectoryError) as error:
         raise CheckpointError(f"There is no checkpoint file {path}.") from error
@@ -59,6 +62,15 @@ def read_checkpoint(path: Path, *, trust: bool = False, device: str = "cpu") -> 
     if not isinstance(checkpoint, dict):
         raise CheckpointError(f"{path} is no Lightning checkpoint: it holds a {type(checkpoint).__name__}.")
     return checkpoint
+
+
+def _refuse_forced_pickle(*, trust: bool) -> None:
+    """torch lets this variable overrule the caller, so that any file could run code."""
+    if os.environ.get("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "0") not in ("", "0") and not trust:
+        raise CheckpointError(
+            "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD is set, which lets every checkpoint run code. Unset it, or say "
+            "--trust_checkpoint if you trust the checkpoint's author."
+        )
 
 
 def find_checkpoint(source: Path) -> tuple[Path, str]:
@@ -149,29 +161,35 @@ class RunCheckpoints(Checkpoint):
 
     Args:
         folder: The run folder.
+        metrics: metrics.csv, whose row of an epoch is written before the checkpoint of that epoch.
         monitor: Metric that decides, or None to take a validation loss where one is logged.
         mode: ``min``, ``max`` or ``auto``.
         save_top_k: How many best epochs to keep; -1 for all, 0 for none.
         every_n_epochs: How often last.ckpt is written; 0 for only at the end.
         stop: Where signals are noted; the run stops after a training step.
+        on_saved: Called with the number of finished epochs when last.ckpt was written.
     """
 
     def __init__(
         self,
         folder: RunFolder,
+        metrics: MetricsFile,
         *,
         monitor: str | None,
         mode: str,
         save_top_k: int,
         every_n_epochs: int,
         stop: StopSignals,
+        on_saved: Callable[[int], None],
     ) -> None:
         self._folder = folder
+        self._metrics = metrics
         self._asked_monitor = monitor
         self._asked_mode = mode
         self._save_top_k = save_top_k
         self._every_n_epochs = every_n_epochs
         self._stop = stop
+        self._on_saved = on_saved
         self._random_states: dict[str, Any] | None = None
         self._saved_step = -1
         self.monitor: str | None = monitor
@@ -182,10 +200,15 @@ class RunCheckpoints(Checkpoint):
 
     @property
     def mode(self) -> str:
-        """``min`` or ``max``, decided by the name of the metric where it was left to us."""
-        if self._asked_mode != "auto" or self.monitor is None:
-            return self._asked_mode if self._asked_mode != "auto" else "min"
-        words = self.monitor.lower().replace("/", "_").replace("-", "_").split("_")
+        """``min`` or ``max``."""
+        return self.mode_of(self.monitor or "", self._asked_mode)
+
+    @staticmethod
+    def mode_of(monitor: str, asked: str) -> str:
+        """Return ``min`` or ``max``: what was asked for, or for ``auto`` what the name of the metric says."""
+        if asked != "auto":
+            return asked
+        words = monitor.lower().replace("/", "_").replace("-", "_").split("_")
         is_error = any(word in ("loss", "error", "err") for word in words)
         more = any(word.startswith(good) for word in words for good in MORE_IS_BETTER)
         return "max" if more and not is_error else "min"
@@ -211,6 +234,7 @@ class RunCheckpoints(Checkpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """After a resume, put the random generators back and draw the order of the data anew from them."""
         del pl_module
+        self._stop.defer()
         self._saved_step = trainer.global_step
         if self._random_states is None:
             return
@@ -242,6 +266,7 @@ class RunCheckpoints(Checkpoint):
         due = self._every_n_epochs > 0 and (trainer.current_epoch + 1) % self._every_n_epochs == 0
         if due or improved or self._is_last_epoch(trainer):
             self._save_last(trainer)
+            self._on_saved(trainer.current_epoch + 1)
         if improved:
             self._keep_best(trainer, as_last=True)
 

@@ -19,6 +19,9 @@ IMAGE_KEYS = ("image", "images", "x", "input", "inputs")
 LABEL_KEYS = ("label", "labels", "y", "target", "targets", "class")
 
 
+_OPTIMIZER_NAMES = frozenset(name for name in OptimizerParams.param if name != "name")
+
+
 class MisspeltParameterError(ParameterError, AttributeError):
     """An attribute was set whose name is nearly that of a parameter."""
 
@@ -33,6 +36,23 @@ class LightningContainer(WorkflowParams, DatasetParams, TrainerParams, Optimizer
     """
 
     _model: LightningModule | None = None
+    _names_read: set[str] | None = None
+
+    def __getattribute__(self, name: str) -> Any:
+        """Return an attribute; reads of optimizer parameters are noted while :meth:`watch_reads` is on."""
+        if name in _OPTIMIZER_NAMES:
+            read = super().__getattribute__("_names_read")
+            if read is not None:
+                read.add(name)
+        return super().__getattribute__(name)
+
+    def watch_reads(self) -> None:
+        """Note from now on which optimizer parameters are read, to tell the user of settings without effect."""
+        self._names_read = set()
+
+    def unread_optimizer_parameters(self) -> set[str]:
+        """Return the optimizer parameters that nobody has read since :meth:`watch_reads`."""
+        return set(_OPTIMIZER_NAMES - (self._names_read or set()))
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute; a text for a Path parameter becomes an absolute Path, a misspelt parameter an error."""

@@ -132,7 +132,7 @@ def _matches(name: str, scan: Scan) -> list[FoundClass]:
 
 def _only(name: str, found: Sequence[FoundClass]) -> FoundClass:
     if len({(each.file, each.name) for each in found}) > 1:
-        places = ", ".join(f"{_shown(each.file)}:{each.line}" for each in found)
+        places = ", ".join(f"{shown_path(each.file)}:{each.line}" for each in found)
         raise ContainerNotFoundError(
             f"{len(found)} containers are called {name!r}: {places}. Choose one with --model=path/file.py:{name}."
         )
@@ -148,7 +148,7 @@ def _not_found(name: str, scan: Scan, folder: Path, namespace: str | None) -> Co
     hint = did_you_mean(name, names)
     if not hint and names:
         hint = f" There are: {', '.join(sorted(names)[:20])}."
-    broken = "".join(f" Could not read {_shown(file)}: {reason}." for file, reason in scan.unreadable.items())
+    broken = "".join(f" Could not read {shown_path(file)}: {reason}." for file, reason in scan.unreadable.items())
     return ContainerNotFoundError(f"There is no container {name!r} {where}.{hint}{broken}")
 
 
@@ -204,7 +204,7 @@ def _load(found: FoundClass, root: Path) -> type[LightningContainer]:
     module = _import_file(found.file.absolute(), root)
     cls = getattr(module, found.name, None)
     if not (isinstance(cls, type) and issubclass(cls, LightningContainer)):
-        raise ContainerNotFoundError(f"{found.name} in {_shown(found.file)}:{found.line} is no LightningContainer.")
+        raise ContainerNotFoundError(f"{found.name} in {shown_path(found.file)}:{found.line} is no LightningContainer.")
     return cls
 
 
@@ -223,10 +223,10 @@ def _import_file(file: Path, root: Path) -> ModuleType:
         raise
     except ModuleNotFoundError as error:
         if error.name is None or not (name == error.name or name.startswith(error.name + ".")):
-            raise UserCodeError(f"Importing {_shown(file)} failed.") from error
+            raise UserCodeError(f"Importing {shown_path(file)} failed.") from error
         raise _shadowed(name, file) from error
     except BaseException as error:  # a module may even call sys.exit(): that must not look like success
-        raise UserCodeError(f"Importing {_shown(file)} failed.") from error
+        raise UserCodeError(f"Importing {shown_path(file)} failed.") from error
     if not _is_file(module, file):
         raise _shadowed(name, file)
     return module
@@ -260,11 +260,11 @@ def _shadowed(name: str, file: Path) -> ContainerNotFoundError:
     top = sys.modules.get(name.partition(".")[0])
     place = getattr(top, "__file__", None) or list(getattr(top, "__path__", ["unknown"]))[0]
     return ContainerNotFoundError(
-        f"{_shown(file)} would be imported as {name}, but Python takes that name from {place}. Rename the folder or file."
+        f"{shown_path(file)} would be imported as {name}, but Python takes that name from {place}. Rename the folder or file."
     )
 
 
-def _shown(path: Path) -> str:
+def shown_path(path: Path) -> str:
     """Return *path* as short as it can be said: relative to the working directory where it lies below."""
     try:
         return str(path.relative_to(Path.cwd()))

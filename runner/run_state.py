@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
-import logging
+import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from runner.stop_signals import StopSignals
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pytorch_lightning import LightningDataModule, LightningModule
+    from pytorch_lightning.loggers import Logger
 
     from runner.container import LightningContainer
     from runner.run_folder import RunFolder
 
-log = logging.getLogger(__name__)
+def is_global_rank_zero() -> bool:
+    """Tell whether this is the first process of all machines; known before there is a Trainer."""
+    return is_local_rank_zero() and int(os.environ.get("NODE_RANK", "0")) == 0
+
+
+def is_local_rank_zero() -> bool:
+    """Tell whether this is the first process of this machine; known before there is a Trainer."""
+    return local_rank() == 0
+
+
+def local_rank() -> int:
+    """Return the number of this process on its machine; known before there is a Trainer."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 @dataclass
@@ -27,7 +43,17 @@ class Run:
     data: LightningDataModule | None
     resume_checkpoint: Path | None = None
     """Where training goes on from, after ``--resume``."""
-    quiet: bool = False
+    stop: StopSignals = field(default_factory=StopSignals)
+    loggers: list[Logger] = field(default_factory=list)
+    """Lightning's loggers, made for training and used on by the test."""
+    found_values: dict[str, Any] = field(default_factory=dict)
+    """Values that Lightning's tuner found, which replace those of the container."""
+    set_by: dict[str, str] = field(default_factory=dict)
+    """Who set each parameter that is not at its default."""
+    on_epoch_finished: Callable[[int], None] = field(default=lambda epochs: None)
+    """Called with the number of epochs that last.ckpt holds, whenever it was written."""
+    weights_from: str | None = None
+    """Which weights the model holds, once they were chosen for what comes after training."""
     _inference_data: LightningDataModule | None = field(default=None, repr=False)
 
     @property

@@ -56,9 +56,13 @@ class StatusFile:
             outcome["reason"] = skipped
         self.update(phases=self.phases | {phase: outcome})
 
-    def phase_reopened(self, phase: str) -> None:
-        """Forget that *phase* was completed, because it has to go on."""
-        self.update(phases={name: outcome for name, outcome in self.phases.items() if name != phase})
+    def reopen_all(self) -> None:
+        """Forget which phases were completed, because training goes on."""
+        self.update(phases={})
+
+    def read(self, name: str) -> Any:
+        """Return one value as it was written last."""
+        return self._values.get(name)
 
     @contextmanager
     def heartbeat(self) -> Iterator[None]:

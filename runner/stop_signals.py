@@ -16,7 +16,8 @@ GRACE_SECONDS = 20
 
 
 class StopSignals:
-    """Turns signals into ``RunInterrupted``: at once, or inside :meth:`deferred` after the current step."""
+    """Turns signals into ``RunInterrupted``: at once, or after the current step once
+    :meth:`defer` was called."""
 
     def __init__(self) -> None:
         self.requested: int | None = None
@@ -39,10 +40,13 @@ class StopSignals:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    @contextmanager
-    def deferred(self) -> Iterator[None]:
-        """Let the block look at :attr:`requested` by itself and call :meth:`stop_if_requested`."""
+    def defer(self) -> None:
+        """From now on only note a signal in :attr:`requested`; whoever calls this calls :meth:`stop_if_requested`."""
         self._deferring = True
+
+    @contextmanager
+    def deferring_ends(self) -> Iterator[None]:
+        """Let signals raise at once again after the block, whether or not it called :meth:`defer`."""
         try:
             yield
         finally:

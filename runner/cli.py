@@ -1,0 +1,235 @@
+"""argv to exit code. Prints errors, knows the commands; nothing heavy is imported before a request is known to be good."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+from runner.command_line import Request, parse_command_line
+from runner.errors import (
+    EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_USAGE,
+    RunInterrupted,
+    RunnerError,
+    UsageError,
+    UserCodeError,
+)
+from runner.version import __version__
+
+DEFAULT_CONTAINER = "HelloLesion"
+PROGRAM = "python runner.py"
+
+
+def console_main() -> NoReturn:
+    """Run the program with the process's arguments and end the process with the exit code."""
+    code = main(sys.argv[1:])
+    with suppress(BrokenPipeError):
+        sys.stdout.flush()
+    with suppress(BrokenPipeError):
+        sys.stderr.flush()
+    if code == EXIT_DONE:
+        sys.exit(code)
+    logging.shutdown()
+    sys.exit(code)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the program and return its exit code: 0 done, 1 failed, 2 usage, 130 Ctrl-C, 143 SIGTERM."""
+    from runner.process_state import return_to_launch_folder
+
+    return_to_launch_folder()
+    outcome: dict[str, Any] = {"state": "failed", "model": None, "folder": None, "metrics": {}, "phases": {}}
+    wants_json = "--json" in argv
+    try:
+        request = parse_command_line(argv)
+        wants_json = request.json
+        code = _dispatch(request, argv, outcome)
+    except UserCodeError as error:
+        code = error.exit_code
+        _print_traceback(error.__cause__)
+        _print_error(str(error), outcome)
+    except RunnerError as error:
+        code = error.exit_code
+        outcome["state"] = "refused" if code == EXIT_USAGE else "failed"
+        _print_error(str(error), outcome)
+    except RunInterrupted as error:
+        code = error.exit_code
+        outcome["state"] = "interrupted"
+    except KeyboardInterrupt:
+        code = EXIT_INTERRUPTED
+        outcome["state"] = "interrupted"
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads: say nothing more
+        code = EXIT_FAILED
+    except BaseException as error:  # the boundary of the program: a bug in user code or in ours, with its traceback
+        code = EXIT_FAILED
+        _print_traceback(error)
+        _print_error(f"{type(error).__name__}: {error}", outcome)
+    if wants_json:
+        print(json.dumps(outcome | {"exit_code": code}, default=str))
+    return code
+
+
+def _dispatch(request: Request, argv: Sequence[str], outcome: dict[str, Any]) -> int:
+    if request.version:
+        print(__version__)
+        return EXIT_DONE
+    if request.list or request.command == "list":
+        return _list(request)
+    if request.command == "new":
+        return _new(request)
+    if request.command == "doctor":
+        from runner.doctor import doctor
+
+        return doctor(sys.stdout)
+    if request.help and request.model is None and not request.config:
+        from runner.help_text import program_help
+
+        print(program_help(PROGRAM))
+        return EXIT_DONE
+    if request.help or request.print_config:
+        return _show_container(request)
+    return _run(request, argv, outcome)
+
+
+def _run(request: Request, argv: Sequence[str], outcome: dict[str, Any]) -> int:
+    from runner.experiment import execute
+    from runner.log_setup import console_logging
+    from runner.preparation import Plan
+    from runner.process_state import joined_run_folder
+
+    if request.model is None and not request.config and request.resume is None:
+        request = _with_default_model(request)
+    outcome["model"] = request.model
+    quiet = request.quiet or joined_run_folder() is not None
+    with console_logging(request.log_level, quiet=quiet) as context:
+        plan = Plan(**_plan_fields(request), command_line=[sys.argv[0], *argv])
+        result = execute(plan, context, on_folder=lambda folder: outcome.update(folder=folder))
+    outcome.update(
+        state=result.state, model=result.model, folder=result.folder, metrics=result.metrics, phases=result.phases
+    )
+    if joined_run_folder() is None:
+        _print_result(result)
+    return EXIT_DONE
+
+
+def _plan_fields(request: Request) -> dict[str, Any]:
+    return {
+        "model": request.model,
+        "containers": Path(request.containers or "containers"),
+        "namespace": request.model_configs_namespace,
+        "config": request.config,
+        "overrides": request.overrides,
+        "resume": Path(request.resume) if request.resume is not None else None,
+        "output_to": Path(request.output_to) if request.output_to is not None else None,
+    }
+
+
+def _with_default_model(request: Request) -> Request:
+    """Choose the container that runs when none is named, or show what there is.
+
+    Raises:
+        UsageError: the containers folder has no such container.
+    """
+    from runner.container_loader import scan_folder
+
+    folder = Path(request.containers or "containers")
+    names = [found.name for found in scan_folder(folder).containers] if folder.is_dir() else []
+    if DEFAULT_CONTAINER in names:
+        if not request.quiet:
+            print(f"No --model given: running {DEFAULT_CONTAINER}. ({PROGRAM} list shows all containers, --help the rest.)")
+        return replace(request, model=DEFAULT_CONTAINER)
+    there = f" There are: {', '.join(sorted(names))}." if names else f" There are none below {folder.absolute()}."
+    raise UsageError(f"Say which container to run: --model=NAME.{there}")
+
+
+def _show_container(request: Request) -> int:
+    from runner.help_text import config_text, container_help
+    from runner.preparation import Plan, prepare_container
+
+    if request.model is None and not request.config:
+        request = _with_default_model(request)
+    prepared = prepare_container(Plan(**_plan_fields(request)))
+    if request.help:
+        print(container_help(prepared.values, PROGRAM))
+    else:
+        print(config_text(prepared.values, prepared.model, docs=True), end="")
+    return EXIT_DONE
+
+
+def _list(request: Request) -> int:
+    from runner.container_loader import scan_folder, shown_path
+
+    folder = Path(request.containers or "containers").absolute()
+    if not folder.is_dir():
+        raise UsageError(f"There is no folder {folder} to look for containers in; name another with --containers.")
+    scan = scan_folder(folder)
+    rows = [(found.name, f"{shown_path(found.file)}:{found.line}", found.summary) for found in scan.containers]
+    widths = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
+    for name, place, summary in sorted(rows):
+        print(f"{name:<{widths[0]}}  {place:<{widths[1]}}  {summary}".rstrip())
+    for file, reason in scan.unreadable.items():
+        print(f"warning: could not read {shown_path(file)}: {reason}", file=sys.stderr)
+    if not rows:
+        print(f"There are no containers below {folder}; {PROGRAM} new MyContainer writes one.", file=sys.stderr)
+    return EXIT_DONE
+
+
+def _new(request: Request) -> int:
+    from runner.container_loader import shown_path
+    from runner.scaffold import new_container
+
+    name = request.arguments[0]
+    for path in new_container(name, Path(request.containers or "containers"), Path("tests")):
+        print(f"wrote {shown_path(path)}")
+    print(f"Run it: {PROGRAM} --model={name}")
+    return EXIT_DONE
+
+
+def _print_result(result: Any) -> None:
+    from runner.experiment import shown
+    from runner.progress import format_metrics
+
+    tested = {name: value for name, value in result.metrics.items() if not name.startswith("train")}
+    print(f"{result.model}  {format_metrics(tested)}".rstrip())
+    print(shown(result.folder))
+
+
+def _print_error(message: str, outcome: dict[str, Any]) -> None:
+    outcome["error"] = message
+    with suppress(BrokenPipeError):
+        sys.stdout.flush()
+        print(f"error: {message}", file=sys.stderr)
+        if outcome.get("folder"):
+            from runner.experiment import resume_command, shown
+            from runner.run_folder import RunFolder
+
+            folder = RunFolder(outcome["folder"])
+            print(f"The run is in {shown(folder.path)}; everything is in {folder.log.name}.", file=sys.stderr)
+            print(f"Go on with: {resume_command(folder)}", file=sys.stderr)
+
+
+def _print_traceback(error: BaseException | None) -> None:
+    """Print the traceback from the first line that is not ours: what the user has to look at."""
+    if error is None:
+        return
+    here = str(Path(__file__).parent)
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None and _is_machinery(trace.tb_frame.f_code.co_filename, here):
+        trace = trace.tb_next
+    with suppress(BrokenPipeError):
+        traceback.print_exception(type(error), error, trace)
+
+
+def _is_machinery(file: str, here: str) -> bool:
+    return file.startswith((here, "<frozen importlib")) or file.endswith(("importlib/__init__.py",))

@@ -1,0 +1,356 @@
+"""One run from request to folder. Read this file first: :func:`execute` is the whole program in order."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runner.atomic_files import write_text
+from runner.container import LightningContainer
+from runner.environment import record_environment
+from runner.errors import RunFailedError, RunInterrupted
+from runner.help_text import config_text
+from runner.log_setup import RunContext, console_logging, log_to_file
+from runner.preparation import Plan, Prepared, prepare
+from runner.process_state import joined_run_folder, run_environment
+from runner.run_folder import RunFolder
+from runner.status_file import StatusFile
+from runner.stop_signals import StopSignals
+
+if TYPE_CHECKING:
+    from runner.run_state import PhaseResult, Run
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """The outcome of a run."""
+
+    state: str
+    """``completed``, ``failed`` or ``interrupted``."""
+    model: str
+    folder: Path
+    metrics: dict[str, float]
+    """Metrics of all phases; where two have the same name, the later phase's."""
+    phases: dict[str, str]
+    """Each phase that was reached: ``completed`` or ``skipped``."""
+
+    @property
+    def maps(self) -> Sequence[Any]:
+        """The saliency maps in the order of the data set, each read from the run folder when it is asked for."""
+        from runner.saliency.storage import SavedMaps
+
+        return SavedMaps(RunFolder(self.folder).saliency)
+
+
+def run(
+    model: str | type[LightningContainer] | None = None,
+    *,
+    containers: str | Path = "containers",
+    config: str | Path | Sequence[str | Path] = (),
+    resume: str | Path | None = None,
+    output_to: str | Path | None = None,
+    quiet: bool = False,
+    log_level: str = "INFO",
+    **values: Any,
+) -> RunResult:
+    """Run a container from Python: the same as ``python runner.py --model=... --name=value``.
+
+    ``sys.argv`` is not read; working directory, environment, signal handlers and logging are as before afterwards.
+
+    Args:
+        model: Name of a container, or its class.
+        containers: Folder to look for the name in.
+        config: Configuration file or files.
+        resume: Run folder to go on with.
+        output_to: Folder for the run folder, instead of ``outputs``.
+        quiet: Print warnings and errors only.
+        log_level: Least level to print.
+        **values: Values of the container's parameters.
+
+    Raises:
+        UsageError: something about the arguments is wrong; nothing was started.
+        RunFailedError: the run could not do what was asked. Exceptions of user code come through as they are.
+        KeyboardInterrupt: Ctrl-C stopped the run, which can be resumed.
+    """
+    files = [config] if isinstance(config, str | Path) else config
+    plan = Plan(
+        model=model,
+        containers=Path(containers),
+        config=[str(file) for file in files],
+        arguments=values,
+        resume=Path(resume) if resume is not None else None,
+        output_to=Path(output_to) if output_to is not None else None,
+    )
+    with console_logging(log_level.upper(), quiet=quiet) as context:
+        try:
+            return execute(plan, context)
+        except RunInterrupted as error:
+            raise KeyboardInterrupt from error
+
+
+def execute(
+    plan: Plan, context: RunContext, on_folder: Callable[[Path], None] = lambda folder: None
+) -> RunResult:
+    """Check everything, make or open the run folder, then run the phases in it.
+
+    Args:
+        plan: What to run.
+        context: Told which phase the run is in, for the log.
+        on_folder: Called with the run folder as soon as it exists.
+
+    Raises:
+        UsageError: something is wrong and nothing was started.
+        RunFailedError: the run could not do what was asked.
+        RunInterrupted: a signal stopped it.
+    """
+    prepared = prepare(plan)
+    joined = joined_run_folder()
+    if joined is not None:
+        return _run_as_other_rank(prepared, RunFolder(joined), context)
+    if plan.resume is not None:
+        folder = RunFolder.open(plan.resume)
+    else:
+        folder = RunFolder.create((plan.output_to or Path("outputs")).expanduser().absolute(), prepared.name)
+    on_folder(folder.path)
+    try:
+        log_to_file(folder.log, context)
+        status = StatusFile(folder, prepared.name)
+        with ExitStack() as stack:
+            stack.enter_context(status.heartbeat())
+            return _run_recorded(plan, prepared, folder, status, context)
+    finally:
+        folder.unlock()
+
+
+def _run_recorded(
+    plan: Plan, prepared: Prepared, folder: RunFolder, status: StatusFile, context: RunContext
+) -> RunResult:
+    """Run the phases; whatever happens, status.json and run.log say how it ended."""
+    stop = StopSignals()
+    try:
+        with stop.installed():
+            _record(plan, prepared, folder)
+            with run_environment(folder.path):
+                _run_phases(prepared, folder, status, stop, context, resuming=plan.resume is not None)
+    except RunInterrupted as error:
+        status.update(state="interrupted", exit_reason=str(error))
+        log.warning("%s in phase %s. Go on with: %s", error, context.phase, resume_command(folder))
+        raise
+    except BaseException as error:
+        status.update(state="failed", exit_reason=f"{type(error).__name__}: {error}")
+        logging.getLogger("runner.traceback").debug("phase %s failed", context.phase, exc_info=error)
+        raise
+    result = _result(prepared, folder, status)
+    status.update(state="completed", phase="end", exit_reason="done")
+    return result
+
+
+def _run_phases(
+    prepared: Prepared,
+    folder: RunFolder,
+    status: StatusFile,
+    stop: StopSignals,
+    context: RunContext,
+    *,
+    resuming: bool,
+) -> None:
+    """Set up the container and go through the phases; those that an earlier attempt finished are left out."""
+    _enter(context, status, "setup")
+    from runner.phases import PHASES
+
+    run = _set_up(prepared, folder, stop)
+    run.on_epoch_finished = lambda epochs: status.update(epochs_finished=epochs)
+    if resuming:
+        _find_resume_point(run, status)
+    finished = status.phases
+    for name, phase in PHASES.items():
+        if name in finished:
+            log.info("%-9s done in an earlier attempt", name)
+            continue
+        _enter(context, status, name)
+        started = time.monotonic()
+        outcome = phase(run)
+        seconds = time.monotonic() - started
+        if not outcome.skipped:
+            folder.add_results(name, {"metrics": outcome.metrics, **outcome.details})
+        status.phase_completed(name, seconds, outcome.skipped)
+        if name == "train" and run.found_values:
+            _record_found(prepared, folder, run)
+        _say_outcome(name, outcome, seconds)
+    _warn_if_untested(status)
+    _enter(context, status, "report")
+    prepared.container.create_report()
+    _compare_with_expected(prepared.container, folder)
+
+
+def _set_up(prepared: Prepared, folder: RunFolder, stop: StopSignals) -> Run:
+    """Seed, then call ``setup``, ``create_model`` and ``get_data_module`` in this order, in the run folder."""
+    from pytorch_lightning import LightningDataModule, LightningModule, seed_everything
+
+    from runner.modules import LightningModuleWithOptimizer
+    from runner.run_state import Run
+
+    container = prepared.container
+    seed_everything(container.effective_random_seed, workers=True, verbose=False)
+    container.setup()
+    container.watch_reads()
+    model = container.create_model()
+    if not isinstance(model, LightningModule):
+        raise RunFailedError(f"{prepared.name}.create_model() returned a {type(model).__name__}, no LightningModule.")
+    if isinstance(model, LightningModuleWithOptimizer):
+        model.use_parameters(container)
+    container._model = model
+    data = container.get_data_module()
+    if data is not None and not isinstance(data, LightningDataModule):
+        raise RunFailedError(
+            f"{prepared.name}.get_data_module() returned a {type(data).__name__}, no LightningDataModule."
+        )
+    return Run(container, folder, model, data, stop=stop, set_by=prepared.values.origins)
+
+
+def _run_as_other_rank(prepared: Prepared, folder: RunFolder, context: RunContext) -> RunResult:
+    """Take part in the training that the first process started; it does everything else alone."""
+    from runner.run_state import local_rank
+
+    context.rank, context.phase = local_rank(), "train"
+    log_to_file(folder.log, context)
+    stop = StopSignals()
+    with stop.installed(), run_environment(folder.path):
+        from runner.phases.training import train
+
+        run = _set_up(prepared, folder, stop)
+        if folder.read_status().get("attempts", 1) > 1:
+            run.resume_checkpoint = _resume_checkpoint(run)
+        train(run)
+    return RunResult("completed", prepared.name, folder.path, {}, {"train": "completed"})
+
+
+def _find_resume_point(run: Run, status: StatusFile) -> None:
+    """Decide where training goes on, and reopen the phases that come after it when it does."""
+    finished = status.read("epochs_finished") or 0
+    if "train" in status.phases and run.container.train and run.container.num_epochs > finished:
+        status.reopen_all()
+    if "train" in status.phases:
+        return
+    run.resume_checkpoint = _resume_checkpoint(run)
+    if run.resume_checkpoint is None:
+        log.info("no epoch was finished: training begins anew")
+        write_text(run.folder.metrics, "epoch,step\n")
+    else:
+        log.info("going on from %s", run.resume_checkpoint.relative_to(run.folder.path))
+
+
+def _resume_checkpoint(run: Run) -> Path | None:
+    """Return the checkpoint to go on from.
+
+    The middle of an epoch, where a signal stopped the run, saves time; but the data of the rest of the epoch comes in
+    another order then. With ``deterministic`` the epoch is done again, so that the result has the same bits.
+    """
+    folder = run.folder
+    if folder.interrupted_checkpoint.is_file() and not run.container.deterministic:
+        return folder.interrupted_checkpoint
+    return folder.last_checkpoint if folder.last_checkpoint.is_file() else None
+
+
+def _record(plan: Plan, prepared: Prepared, folder: RunFolder) -> None:
+    """Write config.yaml and environment.json, and say what is run."""
+    values = prepared.values
+    if folder.config.is_file():  # resumed: who set a value stays known
+        earlier = re.findall(r"^(\w+): .*  # (.*)$", folder.config.read_text(encoding="utf-8"), re.MULTILINE)
+        known = dict(earlier)
+        for name, origin in values.origins.items():
+            if origin.startswith(folder.config.name):
+                values.origins[name] = known.get(name, origin)
+    write_text(folder.config, config_text(values, prepared.model, docs=False))
+    environment = record_environment(folder, list(plan.command_line), _code_folder(prepared.container))
+    _say_start(prepared, folder, environment)
+
+
+def _record_found(prepared: Prepared, folder: RunFolder, run: Run) -> None:
+    for name in run.found_values:
+        prepared.values.origins[name] = "Lightning's tuner"
+    write_text(folder.config, config_text(prepared.values, prepared.model, docs=False))
+
+
+def _code_folder(container: LightningContainer) -> Path:
+    import inspect
+
+    file = inspect.getsourcefile(type(container))
+    return Path(file).absolute().parent if file and Path(file).is_file() else Path.cwd()
+
+
+def _enter(context: RunContext, status: StatusFile, phase: str) -> None:
+    context.phase = phase
+    status.update(phase=phase)
+
+
+def _compare_with_expected(container: LightningContainer, folder: RunFolder) -> None:
+    if container.regression_test_folder is None:
+        return
+    from runner.expected_files import compare_with_expected
+
+    differences = compare_with_expected(
+        container.regression_test_folder, folder.path, container.regression_test_csv_tolerance
+    )
+    if differences:
+        raise RunFailedError(
+            "Some expected files are missing or differ:\n" + "\n".join(f"  {each}" for each in differences)
+        )
+    log.info("all files are as in %s", container.regression_test_folder)
+
+
+def _result(prepared: Prepared, folder: RunFolder, status: StatusFile) -> RunResult:
+    metrics: dict[str, float] = {}
+    for outcome in folder.read_results().values():
+        metrics |= outcome.get("metrics", {})
+    phases = {name: outcome["state"] for name, outcome in status.phases.items()}
+    return RunResult("completed", prepared.name, folder.path, metrics, phases)
+
+
+def resume_command(folder: RunFolder) -> str:
+    """Return the command that goes on with the run."""
+    return f"python runner.py --resume={shown(folder.path)}"
+
+
+def shown(path: Path) -> Path:
+    """Return *path* relative to the working directory where it lies below."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _say_start(prepared: Prepared, folder: RunFolder, environment: dict[str, Any]) -> None:
+    git = environment.get("git") or {}
+    commit = f"git {git['commit'][:7]}{' +changes' if git.get('dirty') else ''}" if git.get("commit") else "no git"
+    seed = prepared.container.effective_random_seed
+    log.info("%s  ·  %s  ·  %s  ·  seed %d", prepared.name, shown(folder.path), commit, seed)
+    changed = [
+        f"{name} {getattr(prepared.container, name)} ({origin})"
+        for name, origin in prepared.values.origins.items()
+        if origin not in ("default", "container")
+    ]
+    if changed and len(changed) <= 12:
+        log.info("set: %s", "  ".join(changed))
+
+
+def _say_outcome(name: str, outcome: PhaseResult, seconds: float) -> None:
+    from runner.progress import format_metrics, format_seconds
+
+    if outcome.skipped:
+        log.debug("%-9s skipped: %s", name, outcome.skipped)
+        return
+    items = outcome.details.get("num_items")
+    count = f"  {items} items" if isinstance(items, int) else ""
+    log.info("%-9s %s%s  %s", name, format_metrics(outcome.metrics), count, format_seconds(seconds))
+
+
+def _warn_if_untested(status: StatusFile) -> None:
+    phases = status.phases
+    if all(phases.get(name, {}).get("state") == "skipped" for name in ("test", "inference")):
+        log.warning("the model was not tested: %s", phases["test"]["reason"])

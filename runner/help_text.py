@@ -1,0 +1,130 @@
+"""What ``--help`` and ``--print_config`` print, and config.yaml: all derive from the declared parameters."""
+
+from __future__ import annotations
+
+import inspect
+import textwrap
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import param
+
+from runner import param_values
+from runner.command_line import COMMANDS, OPTIONS
+from runner.container import LightningContainer
+from runner.container_values import ContainerValues
+from runner.params import GROUPS
+
+WIDTH = 100
+
+
+def program_help(program: str) -> str:
+    """Return the help of the program without a container."""
+    lines = [
+        f"Usage: {program} --model=NAME [--name=value ...]",
+        "",
+        "Train, test and explain the container NAME. Without --model: the container HelloLesion, where there is one.",
+        f"Every parameter of a container is an option; {program} --model=NAME --help lists them.",
+        "",
+        "Commands:",
+        *(_entry(f"  {name}", doc) for name, doc in COMMANDS.items()),
+        "",
+        "Options:",
+        *_options(),
+        "",
+        "Exit codes: 0 done, 1 the run failed, 2 wrong usage, 130 stopped by Ctrl-C, 143 by SIGTERM.",
+    ]
+    return "\n".join(lines)
+
+
+def container_help(values: ContainerValues, program: str) -> str:
+    """Return the help of one container: its own parameters first, then the groups every container has."""
+    cls = type(values.container)
+    lines = [f"Usage: {program} --model={cls.__name__} [--name=value ...]", ""]
+    lines += textwrap.wrap(f"{cls.__name__}: {_summary(cls)}", WIDTH)
+    lines += [f"Defined in {_place(cls)}.", ""]
+    for title, names in parameter_groups(cls):
+        lines.append(f"{title}:")
+        for name in names:
+            lines += _parameter_lines(values, name)
+        lines.append("")
+    lines += ["Options of the program:", *_options()]
+    return "\n".join(lines)
+
+
+def config_text(values: ContainerValues, model: str, *, docs: bool) -> str:
+    """Return all values as YAML that ``--config`` reads.
+
+    Args:
+        values: The container and where its values came from.
+        model: What ``--model`` was, or whatever finds the container again.
+        docs: Explain every parameter (for ``--print_config``) instead of saying where its value came from.
+    """
+    cls = type(values.container)
+    lines = [f"# {cls.__name__}: {_one_line(_summary(cls))}", f"model: {_quoted(model)}"]
+    for title, names in parameter_groups(cls):
+        lines += ["", f"# --- {title} ---"]
+        for name in names:
+            parameter = cls.param[name]
+            value = param_values.to_yaml(parameter, getattr(values.container, name))
+            if docs:
+                lines += [f"# {line}" for line in _explanation(parameter)]
+                lines.append(f"{name}: {value}")
+            else:
+                lines.append(f"{name}: {value}  # {_one_line(values.origin(name))}")
+    return "\n".join(lines) + "\n"
+
+
+def parameter_groups(cls: type[LightningContainer]) -> Iterator[tuple[str, list[str]]]:
+    """Yield title and parameter names of each group: the container's own first, nothing twice."""
+    known = param_values.settable_parameters(cls)
+    framework = LightningContainer.param
+    own = [name for name in known if name not in framework]
+    if own:
+        yield f"Parameters of {cls.__name__}", own
+    for group in GROUPS:
+        title = group.__name__.removesuffix("Params")
+        yield f"{title} parameters", [name for name in known if name in group.param]
+
+
+def _parameter_lines(values: ContainerValues, name: str) -> Iterable[str]:
+    parameter = type(values.container).param[name]
+    default = param_values.to_text(parameter, getattr(values.container, name))
+    kind = param_values.describe(parameter)
+    yield f"  --{name}  ({kind}; default: {default})"
+    if parameter.doc:
+        doc = " ".join(parameter.doc.split())
+        yield from textwrap.wrap(doc, WIDTH, initial_indent="      ", subsequent_indent="      ")
+
+
+def _explanation(parameter: param.Parameter) -> list[str]:
+    doc = " ".join((parameter.doc or "").split())
+    return textwrap.wrap(f"{doc} [{param_values.describe(parameter)}]".strip(), WIDTH - 2)
+
+
+def _options() -> Iterator[str]:
+    for name, option in OPTIONS.items():
+        yield _entry(f"  --{name}{'=' + option.value if option.value else ''}", option.doc)
+
+
+def _entry(head: str, doc: str) -> str:
+    indent = " " * 36
+    return textwrap.fill(doc, WIDTH, initial_indent=f"{head:<35} ", subsequent_indent=indent)
+
+
+def _summary(cls: type[LightningContainer]) -> str:
+    return " ".join((inspect.getdoc(cls) or "").partition("\n\n")[0].split())
+
+
+def _place(cls: type[LightningContainer]) -> str:
+    file = Path(inspect.getsourcefile(cls) or "?")
+    shown = file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
+    return f"{shown}:{inspect.getsourcelines(cls)[1]}"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _quoted(text: str) -> str:
+    return param_values.to_yaml(param.String(), text)

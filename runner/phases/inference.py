@@ -1,0 +1,91 @@
+"""Inference in InnerEye's order: ``on_inference_start``, each split, ``on_inference_end``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from typing import Any, cast
+
+import torch
+from pytorch_lightning import LightningDataModule, LightningModule
+from pytorch_lightning.utilities import move_data_to_device
+
+from runner.modules import InnerEyeInference, ModelExecutionMode
+from runner.phases.testing import count_items, has_loader, uses_inner_eye_inference
+from runner.phases.weights import use_chosen_weights
+from runner.run_state import PhaseResult, Run
+from runner.trainer import create_evaluation_trainer
+
+log = logging.getLogger(__name__)
+
+LOADERS = {ModelExecutionMode.TRAIN: "train", ModelExecutionMode.VAL: "val", ModelExecutionMode.TEST: "test"}
+"""The splits in the order of InnerEye's page, with the names of their loaders."""
+
+
+def infer(run: Run) -> PhaseResult:
+    """Run ``InnerEyeInference``, where the model defines its ``inference_step``."""
+    if not uses_inner_eye_inference(run.model):
+        return PhaseResult(skipped="the model has no inference_step of InnerEyeInference")
+    splits = _wanted_splits(run)
+    if not splits:
+        return PhaseResult(skipped="no split is enabled; see --inference_on_test_set")
+    log.info("the model's inference_step runs, as in InnerEye, and not its test_step")
+    use_chosen_weights(run)
+    model, data = run.model, run.inference_data
+    trainer = create_evaluation_trainer(run, [])
+    if data is not None:
+        data.trainer = trainer
+        data.prepare_data()
+    model.trainer = trainer
+    device = trainer.strategy.root_device
+    model.to(device).eval()
+    counts = {}
+    with torch.no_grad():
+        inference = cast(InnerEyeInference, model)
+        inference.on_inference_start()
+        for split in splits:
+            counts[split.value] = _run_split(run, inference, split, device)
+        inference.on_inference_end()
+    return PhaseResult(details={"num_items": counts, "weights": run.weights_from})
+
+
+def _wanted_splits(run: Run) -> list[ModelExecutionMode]:
+    """Return the enabled splits; by default the test set, and none in a cross validation fold, as in InnerEye."""
+    container = run.container
+    asked = {
+        ModelExecutionMode.TRAIN: container.inference_on_train_set,
+        ModelExecutionMode.VAL: container.inference_on_val_set,
+        ModelExecutionMode.TEST: container.inference_on_test_set,
+    }
+    if asked[ModelExecutionMode.TEST] is None:
+        asked[ModelExecutionMode.TEST] = not container.is_cross_validation_fold
+    wanted = [split for split in LOADERS if asked[split]]
+    missing = [split for split in wanted if not has_loader(LOADERS[split], run.model, run.inference_data)]
+    for split in missing:
+        log.warning("inference: there is no %s_dataloader, so nothing for %s", LOADERS[split], split.value)
+    return [split for split in wanted if split not in missing]
+
+
+def _run_split(run: Run, model: InnerEyeInference, split: ModelExecutionMode, device: torch.device) -> int:
+    num_items = 0
+    model.on_inference_epoch_start(dataset_split=split, is_ensemble_model=False)
+    for batch_index, item in enumerate(_batches(run.model, run.inference_data, LOADERS[split])):
+        on_device = move_data_to_device(item, device)
+        output = run.model.forward(model.get_inference_input(on_device))
+        model.inference_step(on_device, batch_index, model_output=output)
+        num_items += count_items(item)
+    model.on_inference_epoch_end()
+    return num_items
+
+
+def _batches(model: LightningModule, data: LightningDataModule | None, split: str) -> Iterator[Any]:
+    """Yield the batches of a split from its loader or loaders, after the data module's ``setup``."""
+    source: Any = model if data is None else data
+    if data is not None:
+        data.setup("test" if split == "test" else "fit")
+    loaders = getattr(source, f"{split}_dataloader")()
+    several = isinstance(loaders, list | tuple)
+    for loader in cast(Iterable[Any], loaders if several else [loaders]):
+        yield from loader
+
+

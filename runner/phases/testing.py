@@ -1,0 +1,68 @@
+"""Test: ``Trainer.test`` with the chosen weights on one device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningDataModule, LightningModule
+from pytorch_lightning.utilities.model_helpers import is_overridden
+
+from runner.modules import InnerEyeInference
+from runner.phases.weights import use_chosen_weights
+from runner.run_state import PhaseResult, Run
+from runner.trainer import create_evaluation_trainer
+
+
+def test(run: Run) -> PhaseResult:
+    """Test the model, where it has a ``test_step`` and there is data for it."""
+    if uses_inner_eye_inference(run.model):
+        return PhaseResult(skipped="the model has an inference_step, which runs instead of test_step")
+    if not is_overridden("test_step", run.model):
+        return PhaseResult(skipped="the model has neither test_step nor InnerEyeInference's inference_step")
+    if not has_loader("test", run.model, run.data):
+        return PhaseResult(skipped="there is no test data: test_dataloader is not defined")
+    use_chosen_weights(run)
+    counter = _ItemCounter()
+    trainer = create_evaluation_trainer(run, [counter, *run.container.get_callbacks()])
+    trainer.test(run.model, datamodule=run.data, verbose=False)
+    metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    return PhaseResult(metrics=metrics, details={"num_items": counter.num_items, "weights": run.weights_from})
+
+
+def uses_inner_eye_inference(model: LightningModule) -> bool:
+    """Tell whether the model defines ``inference_step`` of ``InnerEyeInference``."""
+    return (
+        isinstance(model, InnerEyeInference) and type(model).inference_step is not InnerEyeInference.inference_step
+    )
+
+
+def has_loader(split: str, model: LightningModule, data: LightningDataModule | None) -> bool:
+    """Tell whether the data module, or else the model, defines ``<split>_dataloader``."""
+    name = f"{split}_dataloader"
+    if data is not None:
+        return is_overridden(name, data)
+    return is_overridden(name, model)
+
+
+def count_items(batch: Any) -> int:
+    """Return the number of items in a batch: the first dimension of its first tensor, else its length, else 1."""
+    if isinstance(batch, torch.Tensor):
+        return len(batch) if batch.ndim else 1
+    if isinstance(batch, str | bytes):
+        return 1
+    parts = list(batch.values()) if isinstance(batch, Mapping) else batch
+    if isinstance(parts, Sequence) and parts:
+        tensor = next((each for each in parts if isinstance(each, torch.Tensor | Mapping | Sequence)), None)
+        return count_items(tensor) if tensor is not None else len(parts)
+    return 1
+
+
+class _ItemCounter(Callback):
+    def __init__(self) -> None:
+        self.num_items = 0
+
+    def on_test_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, *_rest: Any) -> None:
+        del trainer, pl_module, outputs
+        self.num_items += count_items(batch)

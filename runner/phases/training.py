@@ -1,0 +1,113 @@
+"""Training: hooks, Lightning's tuner, ``Trainer.fit``."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from pytorch_lightning import Trainer, seed_everything
+from pytorch_lightning.tuner import Tuner
+
+from runner.checkpoints import RunCheckpoints, find_checkpoint, load_weights
+from runner.errors import RunFailedError
+from runner.modules import LightningModuleWithOptimizer
+from runner.process_state import distributed_variables_restored
+from runner.run_state import PhaseResult, Run, is_global_rank_zero, is_local_rank_zero
+from runner.trainer import create_training_trainer
+
+log = logging.getLogger(__name__)
+
+
+def train(run: Run) -> PhaseResult:
+    """Train the model, from the beginning or from where an earlier attempt stopped."""
+    container = run.container
+    if not container.train:
+        return PhaseResult(skipped="train=False")
+    if container.load_weights_only and run.resume_checkpoint is None:
+        path, why = find_checkpoint(container.src_checkpoint)
+        load_weights(run.model, path, trust=container.trust_checkpoint)
+        log.info("weights to start from: %s (%s)", path, why)
+    _call_hooks(run)
+    if run.resume_checkpoint is None:
+        _tune(run)
+    seed_everything(container.effective_random_seed, workers=True, verbose=False)
+    trainer = create_training_trainer(run)
+    with run.stop.deferring_ends(), distributed_variables_restored():
+        trainer.fit(run.model, datamodule=run.data, ckpt_path=run.resume_checkpoint)
+    run.stop.stop_if_requested()
+    return _result(trainer)
+
+
+def _call_hooks(run: Run) -> None:
+    if is_global_rank_zero():
+        run.container.before_training_on_global_rank_zero()
+    if is_local_rank_zero():
+        run.container.before_training_on_local_rank_zero()
+    run.container.before_training_on_all_ranks()
+
+
+def _tune(run: Run) -> None:
+    """Run Lightning's tuner for what ``find_batch_size`` and ``find_lr`` ask for, in this order."""
+    container = run.container
+    if container.find_batch_size:
+        size = Tuner(_tuning_trainer(run)).scale_batch_size(run.model, datamodule=run.data)
+        log.info("find_batch_size: %s", size)
+        run.found_values["batch_size"] = size
+    if container.find_lr:
+        finder = Tuner(_tuning_trainer(run)).lr_find(run.model, datamodule=run.data, update_attr=False)
+        l_rate = finder.suggestion() if finder is not None else None
+        if l_rate is None:
+            raise RunFailedError("find_lr: Lightning's finder has no suggestion for this model and data.")
+        container.l_rate = l_rate
+        _set_l_rate(run, l_rate)
+        log.info("find_lr: l_rate %.3g", l_rate)
+        run.found_values["l_rate"] = l_rate
+
+
+def _tuning_trainer(run: Run) -> Trainer:
+    container = run.container
+    return Trainer(
+        accelerator=container.accelerator,
+        devices=1,
+        precision=container.precision,
+        max_epochs=container.num_epochs,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=run.folder.path,
+    )
+
+
+def _set_l_rate(run: Run, l_rate: float) -> None:
+    """Give the learning rate to the model, whichever way it keeps it."""
+    if isinstance(run.model, LightningModuleWithOptimizer):
+        run.model.use_parameters(run.container)
+    for name in ("l_rate", "lr", "learning_rate"):
+        if hasattr(run.model, name):
+            setattr(run.model, name, l_rate)
+
+
+def _result(trainer: Trainer) -> PhaseResult:
+    details: dict[str, Any] = {"epochs": trainer.current_epoch, "steps": trainer.global_step}
+    details["stopped_by"] = _stop_reason(trainer)
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, RunCheckpoints) and callback.best_epoch is not None:
+            details["best"] = {
+                "monitor": callback.monitor,
+                "score": callback.best_score,
+                "epoch": callback.best_epoch + 1,
+            }
+    metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if not name.endswith("_step")}
+    return PhaseResult(metrics=metrics, details=details)
+
+
+def _stop_reason(trainer: Trainer) -> str:
+    if trainer.max_steps != -1 and trainer.global_step >= trainer.max_steps:
+        return "max_steps"
+    if trainer.max_epochs not in (None, -1) and trainer.current_epoch >= (trainer.max_epochs or 0):
+        return "num_epochs"
+    stopper = trainer.early_stopping_callback
+    if stopper is not None and stopper.stopped_epoch > 0:
+        return "early stopping"
+    return "max_time" if trainer.should_stop else "the model or a callback"

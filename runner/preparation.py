@@ -1,0 +1,164 @@
+"""Everything that is checked before a run folder is made: the container, its values, files, contradictions."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from runner.command_line import Override
+from runner.config_files import ConfigValue, read_config
+from runner.container import LightningContainer
+from runner.container_loader import find_container
+from runner.container_values import ContainerValues, build_container
+from runner.errors import ParameterError, UsageError
+from runner.run_folder import RunFolder
+
+CONFIGS_FOLDER = Path("configs")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be run, before anything is looked up."""
+
+    model: str | type[LightningContainer] | None = None
+    containers: Path = Path("containers")
+    namespace: str | None = None
+    config: Sequence[str] = ()
+    overrides: Sequence[Override] = ()
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    resume: Path | None = None
+    output_to: Path | None = None
+    command_line: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A container that is ready to run."""
+
+    values: ContainerValues
+    model: str
+    """What ``--model`` must be to find the container again."""
+
+    @property
+    def container(self) -> LightningContainer:
+        """The container with all its values."""
+        return self.values.container
+
+    @property
+    def name(self) -> str:
+        """The name of the container's class."""
+        return type(self.container).__name__
+
+
+def prepare(plan: Plan) -> Prepared:
+    """Find the container, set its values, and check everything that can be checked without running anything.
+
+    Raises:
+        UsageError: the container or a value is wrong.
+        UserCodeError: the container's own code raised.
+    """
+    prepared = prepare_container(plan)
+    _check_checkpoint(prepared.container, resuming=plan.resume is not None)
+    _check_files(prepared.container)
+    _check_loggers(prepared.container)
+    if plan.resume is not None:
+        _check_epochs(plan, prepared)
+    return prepared
+
+
+def prepare_container(plan: Plan) -> Prepared:
+    """Find the container and set its values, without looking at what they point to.
+
+    Raises:
+        UsageError: the container or a value is wrong.
+        UserCodeError: the container's own code raised.
+    """
+    files = list(plan.config)
+    if plan.resume is not None:
+        recorded = RunFolder(plan.resume).config
+        if not recorded.is_file():
+            raise UsageError(f"--resume: {plan.resume} is no run folder: it has no {recorded.name}.")
+        files.insert(0, str(recorded))
+    config = [value for file in files for value in read_config(file, CONFIGS_FOLDER)]
+    model = _model_of(plan, [value for value in config if value.name == "model"])
+    cls = model if isinstance(model, type) else find_container(model, plan.containers.absolute(), plan.namespace)
+    rest = [value for value in config if value.name != "model"]
+    return Prepared(build_container(cls, rest, plan.overrides, plan.arguments), _address(model, cls, plan))
+
+
+def _model_of(plan: Plan, in_config: Sequence[ConfigValue]) -> str | type[LightningContainer]:
+    recorded = str(in_config[0].node) if in_config else None
+    if plan.resume is not None and recorded is not None and plan.model is not None:
+        asked = plan.model if isinstance(plan.model, str) else plan.model.__name__
+        if _class_name(asked) != _class_name(recorded):
+            raise UsageError(
+                f"--resume: {plan.resume} is a run of {_class_name(recorded)}, not of {_class_name(asked)}. "
+                "Leave --model out, or start a new run."
+            )
+    if plan.model is not None:
+        return plan.model
+    if not in_config:
+        raise UsageError("Say which container to run: --model=NAME.")
+    return str(in_config[-1].node)
+
+
+def _class_name(model: str) -> str:
+    return model.rpartition(":")[2].rpartition(".")[2]
+
+
+def _address(model: str | type[LightningContainer], cls: type[LightningContainer], plan: Plan) -> str:
+    """Return what ``--model`` must be to find the container again from the same working directory."""
+    is_default_folder = plan.containers.absolute() == Path("containers").absolute()
+    if isinstance(model, str) and model.isidentifier() and plan.namespace is None and is_default_folder:
+        return model
+    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
+    return f"{Path(file).absolute()}:{cls.__name__}" if file else cls.__name__
+
+
+def _check_checkpoint(container: LightningContainer, *, resuming: bool) -> None:
+    source = container.src_checkpoint
+    if source is not None and not source.exists():
+        raise ParameterError(f"src_checkpoint: there is no file or run folder {source}.")
+    chooses = type(container).get_checkpoint_to_test is not LightningContainer.get_checkpoint_to_test
+    if not container.train and source is None and not resuming and not chooses:
+        raise ParameterError(
+            "train=False leaves no weights to test: say which with --src_checkpoint=<file or run folder>."
+        )
+    if container.train and source is not None and not container.load_weights_only:
+        raise ParameterError(
+            f"src_checkpoint={source} together with training: add --load_weights_only to start from its weights, "
+            "or --train=False to test them; to go on with a run: --resume=<run folder>."
+        )
+
+
+def _check_files(container: LightningContainer) -> None:
+    folders = {"local_dataset": [container.local_dataset], "extra_local_dataset_paths": None}
+    folders["extra_local_dataset_paths"] = list(container.extra_local_dataset_paths)
+    folders["regression_test_folder"] = [container.regression_test_folder]
+    for name, paths in folders.items():
+        for path in paths or ():
+            if path is not None and not path.exists():
+                raise ParameterError(f"{name}: there is no {path}.")
+
+
+def _check_loggers(container: LightningContainer) -> None:
+    for name in container.logger or ():
+        if importlib.util.find_spec(name) is None:
+            raise ParameterError(f"logger={name} needs a package: pip install 'lightcase[{name}]'.")
+
+
+def _check_epochs(plan: Plan, prepared: Prepared) -> None:
+    """Refuse a number of epochs that was given anew and leaves nothing to train; Lightning would silently do nothing."""
+    assert plan.resume is not None
+    finished = RunFolder(plan.resume).read_status().get("epochs_finished", 0)
+    origin = prepared.values.origin("num_epochs")
+    given_anew = not origin.startswith(RunFolder(plan.resume).config.name) and origin not in ("default", "container")
+    if prepared.container.train and given_anew and prepared.container.num_epochs <= finished:
+        raise ParameterError(
+            f"num_epochs={prepared.container.num_epochs} is not above the {finished} epochs that {plan.resume} has "
+            "finished; give a higher number to train on."
+        )

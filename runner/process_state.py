@@ -1,0 +1,96 @@
+"""The state of the process that a run changes and gives back: working directory, environment, torch's switches."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from runner.run_folder import RUN_FOLDER_VARIABLE
+
+LAUNCH_FOLDER_VARIABLE = "LIGHTCASE_LAUNCH_FOLDER"
+"""Environment variable that tells the other processes of a run where the first one was started."""
+
+_VARIABLES = (
+    RUN_FOLDER_VARIABLE,
+    LAUNCH_FOLDER_VARIABLE,
+    "PYTHONPATH",
+    "PL_GLOBAL_SEED",
+    "PL_SEED_WORKERS",
+    "CUBLAS_WORKSPACE_CONFIG",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+    "NODE_RANK",
+    "LOCAL_RANK",
+    "WORLD_SIZE",
+)
+
+
+def joined_run_folder() -> Path | None:
+    """Return the run folder that another process of the same run made, or None in the first process."""
+    folder = os.environ.get(RUN_FOLDER_VARIABLE)
+    is_other_rank = os.environ.get("LOCAL_RANK", "0") != "0" or os.environ.get("NODE_RANK", "0") != "0"
+    return Path(folder) if folder and is_other_rank else None
+
+
+def return_to_launch_folder() -> None:
+    """In another process of a run, whose working directory is the run folder, go where the first one was started."""
+    if joined_run_folder() is not None:
+        os.chdir(os.environ[LAUNCH_FOLDER_VARIABLE])
+
+
+@contextmanager
+def run_environment(folder: Path) -> Iterator[None]:
+    """Prepare this process, and those it starts, for a run in *folder*; undo it all afterwards.
+
+    The script's own path is made absolute and the framework's folder put on PYTHONPATH, since Lightning starts the
+    other processes of a run with the same command from the run folder.
+    """
+    launch_folder, script = Path.cwd(), sys.argv[0] if sys.argv else ""
+    before = {name: os.environ.get(name) for name in _VARIABLES}
+    os.environ.setdefault(LAUNCH_FOLDER_VARIABLE, str(launch_folder))
+    os.environ[RUN_FOLDER_VARIABLE] = str(folder)
+    home = str(Path(__file__).parents[1])
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [home, before["PYTHONPATH"]]))
+    if script and Path(script).is_file():
+        sys.argv[0] = str(Path(script).absolute())
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(launch_folder)
+        if script:
+            sys.argv[0] = script
+        restore_variables(before)
+        _restore_torch()
+
+
+@contextmanager
+def distributed_variables_restored() -> Iterator[None]:
+    """Leave a process group after training, so that what follows runs on one device."""
+    names = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE")
+    before = {name: os.environ.get(name) for name in names}
+    yield
+    import torch.distributed
+
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    restore_variables(before)
+
+
+def restore_variables(before: dict[str, str | None]) -> None:
+    """Set environment variables to what they were; None means that there was none."""
+    for name, value in before.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+def _restore_torch() -> None:
+    """Undo ``Trainer(deterministic=...)``, which switches the whole process."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.use_deterministic_algorithms(False)

@@ -1,0 +1,228 @@
+"""From a container and a run folder to Lightning's ``Trainer``. What ``get_trainer_arguments`` returns wins."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import EarlyStopping, ModelSummary, ProgressBar
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.profilers import AdvancedProfiler, Profiler, PyTorchProfiler, SimpleProfiler
+
+from runner.checkpoints import RunCheckpoints, SafeCheckpointIO
+from runner.container import LightningContainer
+from runner.errors import UsageError, did_you_mean
+from runner.metrics_file import MetricsFile
+from runner.progress import progress_callback
+from runner.run_folder import RunFolder
+from runner.run_state import Run
+from runner.stop_signals import StopSignals
+
+log = logging.getLogger(__name__)
+
+_PROFILERS: dict[str, type[Profiler]] = {
+    "simple": SimpleProfiler,
+    "advanced": AdvancedProfiler,
+    "pytorch": PyTorchProfiler,
+}
+
+
+def create_training_trainer(run: Run) -> Trainer:
+    """Return the Trainer for training: the container's parameters, then ``get_trainer_arguments``, which win.
+
+    Raises:
+        UsageError: an argument is unknown to the Trainer, or the Trainer refuses a value.
+    """
+    container = run.container
+    arguments = container.trainer_arguments() | {"default_root_dir": run.folder.path}
+    arguments["plugins"] = [SafeCheckpointIO(trust=container.trust_checkpoint)]
+    if container.profiler in _PROFILERS:
+        run.folder.profiler.mkdir(exist_ok=True)
+        arguments["profiler"] = _PROFILERS[container.profiler](dirpath=run.folder.profiler, filename="fit")
+    theirs = _checked_arguments(container.get_trainer_arguments())
+    callbacks = _as_list(theirs.pop("callbacks", None)) + _as_list(container.get_callbacks())
+    loggers = theirs.pop("logger", None)
+    arguments["plugins"] += _as_list(theirs.pop("plugins", None))
+    arguments |= theirs
+    metrics = MetricsFile(run.folder.metrics)
+    run.loggers = [metrics, *_further_loggers(run, loggers)]
+    if arguments["barebones"]:
+        arguments = _barebones(arguments)
+    else:
+        arguments["logger"] = run.loggers
+        callbacks += _own_callbacks(run, metrics, arguments, callbacks)
+    return _make_trainer(arguments | {"callbacks": callbacks})
+
+
+def create_evaluation_trainer(run: Run, callbacks: list[Callback]) -> Trainer:
+    """Return the Trainer for what comes after training: one device, so that no item is counted twice."""
+    container = run.container
+    keep = ("accelerator", "precision", "limit_test_batches", "limit_predict_batches", "inference_mode")
+    keep += ("deterministic", "benchmark", "fast_dev_run")
+    theirs = _checked_arguments(container.get_trainer_arguments())
+    arguments = {name: value for name, value in (container.trainer_arguments() | theirs).items() if name in keep}
+    return _make_trainer(
+        arguments
+        | {
+            "devices": 1,
+            "logger": [each for each in run.loggers if not isinstance(each, MetricsFile)] or False,
+            "callbacks": callbacks,
+            "default_root_dir": run.folder.path,
+            "enable_checkpointing": False,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+        }
+    )
+
+
+@contextmanager
+def without_trainer_variables() -> Iterator[None]:
+    """Hide ``PL_TRAINER_...`` variables, which would change the Trainer's defaults behind everyone's back."""
+    hidden = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("PL_TRAINER_")}
+    if hidden:
+        log.warning("ignoring %s: set the parameters of the container instead", ", ".join(sorted(hidden)))
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
+
+
+def _make_trainer(arguments: dict[str, Any]) -> Trainer:
+    try:
+        with without_trainer_variables():
+            return Trainer(**arguments)
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        raise UsageError(f"Lightning's Trainer refuses these settings: {error}") from error
+
+
+def _checked_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
+    known = list(inspect.signature(Trainer.__init__).parameters)[1:]
+    unknown = [name for name in arguments if name not in known]
+    if unknown:
+        raise UsageError(
+            f"get_trainer_arguments returned {unknown[0]!r}, which Lightning's Trainer does not know."
+            f"{did_you_mean(unknown[0], known)}"
+        )
+    return dict(arguments)
+
+
+def _as_list(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _barebones(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what Lightning refuses beside ``barebones=True``."""
+    refused = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary", "profiler")
+    refused += ("num_sanity_val_steps", "fast_dev_run", "detect_anomaly", "log_every_n_steps")
+    return {name: value for name, value in arguments.items() if name not in refused}
+
+
+def _own_callbacks(
+    run: Run, metrics: MetricsFile, arguments: dict[str, Any], theirs: list[Callback]
+) -> list[Callback]:
+    """Return our callbacks, leaving out what the user brought an own version of."""
+    container = run.container
+    own: list[Callback] = [IgnoredSettings(run)]
+    if arguments["enable_progress_bar"] and not any(isinstance(each, ProgressBar) for each in theirs):
+        own.append(progress_callback())
+        arguments["enable_progress_bar"] = isinstance(own[-1], ProgressBar)
+    if arguments["enable_model_summary"] and not any(isinstance(each, ModelSummary) for each in theirs):
+        own.append(ModelSummary())
+    if container.early_stopping_patience is not None and container.monitor is not None:
+        mode = RunCheckpoints.mode_of(container.monitor, container.monitor_mode)
+        own.append(EarlyStopping(container.monitor, mode=mode, patience=container.early_stopping_patience))
+    if arguments["enable_checkpointing"]:
+        own.append(
+            RunCheckpoints(
+                run.folder,
+                metrics,
+                monitor=container.monitor,
+                mode=container.monitor_mode,
+                save_top_k=container.save_top_k,
+                every_n_epochs=container.autosave_every_n_val_epochs,
+                stop=run.stop,
+                on_saved=run.on_epoch_finished,
+            )
+        )
+    else:
+        own.append(StopOnSignal(run.stop))
+    return own
+
+
+class IgnoredSettings(Callback):
+    """Warns when optimizer parameters were set that nothing has read once training begins."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Compare what was set with what was read."""
+        del trainer
+        container = self._run.container
+        ignored = {
+            name: origin
+            for name, origin in self._run.set_by.items()
+            if name in container.unread_optimizer_parameters()
+            and container.param[name].default != getattr(container, name)
+        }
+        if ignored:
+            log.warning(
+                "%s: set, but without effect: %s has its own configure_optimizers and nothing reads these parameters "
+                "(LightningModuleWithOptimizer would)",
+                ", ".join(f"{name} ({origin})" for name, origin in ignored.items()),
+                type(pl_module).__name__,
+            )
+
+
+class StopOnSignal(Callback):
+    """Stops a training that writes no checkpoints after the step in which a signal came."""
+
+    def __init__(self, stop: StopSignals) -> None:
+        self._stop = stop
+
+    def on_train_start(self, *_arguments: Any) -> None:
+        """Let steps end in good order."""
+        self._stop.defer()
+
+    def on_train_batch_end(self, *_arguments: Any, **_keywords: Any) -> None:
+        """Stop if a signal came."""
+        self._stop.stop_if_requested()
+
+
+def _further_loggers(run: Run, theirs: Any) -> list[Logger]:
+    """Return what ``--logger`` says, then what the container brings.
+
+    ``logger=False`` from the container turns all but metrics.csv off; ``True`` means the parameter's choice.
+    """
+    if theirs is False:
+        return []
+    names = run.container.logger
+    if names is None:
+        names = ["tensorboard"] if importlib.util.find_spec("tensorboard") else []
+    brought = [] if theirs is True else _as_list(theirs)
+    return [*(_make_logger(name, run.folder, run.container) for name in names), *brought]
+
+
+def _make_logger(name: str, folder: RunFolder, container: LightningContainer) -> Logger:
+    model = type(container).__name__
+    if name == "wandb":
+        from pytorch_lightning.loggers import WandbLogger
+
+        return WandbLogger(name=folder.path.name, save_dir=folder.path, project=model)
+    if name == "mlflow":
+        from pytorch_lightning.loggers import MLFlowLogger
+
+        uri = os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{folder.path / 'mlflow.db'}")
+        return MLFlowLogger(experiment_name=model, run_name=folder.path.name, tracking_uri=uri)
+    from pytorch_lightning.loggers import TensorBoardLogger
+
+    return TensorBoardLogger(folder.path, name="tensorboard", version="")
