@@ -152,7 +152,7 @@ def _check_loggers(container: LightningContainer) -> None:
 
 
 def _check_epochs(plan: Plan, prepared: Prepared) -> None:
-    """Refuse a number of epochs that was given anew and leaves nothing to train; Lightning would silently do nothing."""
+    """Refuse a new number of epochs that leaves nothing to train, where Lightning would silently do nothing."""
     assert plan.resume is not None
     finished = RunFolder(plan.resume).read_status().get("epochs_finished", 0)
     origin = prepared.values.origin("num_epochs")

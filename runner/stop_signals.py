@@ -16,8 +16,7 @@ GRACE_SECONDS = 20
 
 
 class StopSignals:
-    """Turns signals into ``RunInterrupted``: at once, or after the current step once
-    :meth:`defer` was called."""
+    """Turns signals into ``RunInterrupted``: at once, or after the current step if :meth:`defer` was called."""
 
     def __init__(self) -> None:
         self.requested: int | None = None

@@ -1,5 +1,8 @@
-"""Kinds of parameter that the param library lacks. Each reads its own text: the method ``from_text`` is
-what any user's Parameter subclass may define to be settable from the command line and from YAML."""
+"""Kinds of parameter that the param library lacks.
+
+Each reads its own text: any user's Parameter subclass may define ``from_text`` to be settable from the command line
+and from YAML.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,10 @@ class IntOrFloat(param.Parameter):
     """
 
     __slots__ = ["time"]
-    _slot_defaults = {**param.Parameter._slot_defaults, "time": False}
+    _slot_defaults = {  # noqa: RUF012 - the param library's way to declare a slot
+        **param.Parameter._slot_defaults,
+        "time": False,
+    }
 
     def __init__(self, default: int | float | None = None, *, time: bool = False, **keywords: Any) -> None:
         self.time = time

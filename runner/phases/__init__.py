@@ -8,6 +8,11 @@ from runner.phases.testing import test
 from runner.phases.training import train
 from runner.run_state import PhaseResult, Run
 
-PHASES: dict[str, Callable[[Run], PhaseResult]] = {"train": train, "test": test, "inference": infer, "saliency": explain}
+PHASES: dict[str, Callable[[Run], PhaseResult]] = {
+    "train": train,
+    "test": test,
+    "inference": infer,
+    "saliency": explain,
+}
 
 __all__ = ["PHASES"]
