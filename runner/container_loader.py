@@ -69,7 +69,9 @@ def find_container(model: str, containers: Path, namespace: str | None = None) -
     if "." in model:
         return _from_module(model)
     if not model.isidentifier():
-        raise ContainerNotFoundError(f"{model!r} is no name of a container: use Name, pkg.module.Name or path/file.py:Name.")
+        raise ContainerNotFoundError(
+            f"{model!r} is no name of a container: use Name, pkg.module.Name or path/file.py:Name."
+        )
     if namespace is not None:
         place = _namespace_place(namespace)
         found = _matches(model, scan_folder(place))

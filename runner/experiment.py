@@ -96,9 +96,7 @@ def run(
             raise KeyboardInterrupt from error
 
 
-def execute(
-    plan: Plan, context: RunContext, on_folder: Callable[[Path], None] = lambda folder: None
-) -> RunResult:
+def execute(plan: Plan, context: RunContext, on_folder: Callable[[Path], None] = lambda folder: None) -> RunResult:
     """Check everything, make or open the run folder, then run the phases in it.
 
     Args:

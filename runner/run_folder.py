@@ -69,9 +69,7 @@ class RunFolder:
         except BlockingIOError:
             status = self.read_status()
             self.unlock()
-            raise UsageError(
-                f"{self.path} is in use by process {status.get('pid')} on {status.get('host')}."
-            ) from None
+            raise UsageError(f"{self.path} is in use by process {status.get('pid')} on {status.get('host')}.") from None
 
     def unlock(self) -> None:
         """Give the folder back; in a forked child this only closes the child's handle."""

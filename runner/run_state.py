@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from runner.container import LightningContainer
     from runner.run_folder import RunFolder
 
+
 def is_global_rank_zero() -> bool:
     """Tell whether this is the first process of all machines; known before there is a Trainer."""
     return is_local_rank_zero() and int(os.environ.get("NODE_RANK", "0")) == 0

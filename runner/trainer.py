@@ -126,9 +126,7 @@ def _barebones(arguments: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in arguments.items() if name not in refused}
 
 
-def _own_callbacks(
-    run: Run, metrics: MetricsFile, arguments: dict[str, Any], theirs: list[Callback]
-) -> list[Callback]:
+def _own_callbacks(run: Run, metrics: MetricsFile, arguments: dict[str, Any], theirs: list[Callback]) -> list[Callback]:
     """Return our callbacks, leaving out what the user brought an own version of."""
     container = run.container
     own: list[Callback] = [IgnoredSettings(run)]

@@ -67,7 +67,9 @@ class OptimizerParams(param.Parameterized):
         default=1e-4, bounds=(0, None), doc="Polynomial: exponent of the fraction of epochs still to go."
     )
     l_rate_warmup = param.ClassSelector(
-        class_=LRWarmUpType, default=LRWarmUpType.NoWarmUp, doc="How the learning rate rises before the schedule begins."
+        class_=LRWarmUpType,
+        default=LRWarmUpType.NoWarmUp,
+        doc="How the learning rate rises before the schedule begins.",
     )
     l_rate_warmup_epochs = param.Integer(default=0, bounds=(0, None), doc="Length of the warm-up in epochs.")
     optimizer_type = param.ClassSelector(class_=OptimizerType, default=OptimizerType.Adam, doc="Optimizer.")

@@ -66,13 +66,17 @@ class SaliencyParams(param.Parameterized):
     """Settings of the saliency phase."""
 
     saliency_method = param.Selector(
-        default="none", objects=METHODS, doc="How to make saliency maps; custom: get_saliency_generator of the container."
+        default="none",
+        objects=METHODS,
+        doc="How to make saliency maps; custom: get_saliency_generator of the container.",
     )
     saliency_num_masks = param.Integer(
         default=500, bounds=(1, None), doc="rise, mc_rise, random_grid: masks per image; more give smoother maps."
     )
     saliency_grid_size = param.Integer(
-        default=8, bounds=(1, None), doc="rise, mc_rise: cells of the small grid per side. random_grid: pixels per cell."
+        default=8,
+        bounds=(1, None),
+        doc="rise, mc_rise: cells of the small grid per side. random_grid: pixels per cell.",
     )
     saliency_mask_probability = param.Number(
         default=0.5,

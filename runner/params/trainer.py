@@ -100,7 +100,9 @@ class TrainerParams(param.Parameterized):
         default="auto", objects=["auto", "cpu", "gpu", "cuda", "mps", "tpu"], doc="Kind of device to train on."
     )
     devices = Devices(default="auto", doc="Devices to train on: auto, a number, -1 for all, or indices like 0,2.")
-    strategy = param.String(default="auto", doc="How processes share the work: auto, ddp, fsdp, ... (Lightning's names).")
+    strategy = param.String(
+        default="auto", doc="How processes share the work: auto, ddp, fsdp, ... (Lightning's names)."
+    )
     num_nodes = param.Integer(default=1, bounds=(1, None), doc="Number of machines.")
     precision = param.Selector(default="32-true", objects=PRECISIONS, doc="Number format of weights and arithmetic.")
     sync_batchnorm = param.Boolean(default=False, doc="Share batch norm statistics between processes.")
@@ -112,7 +114,9 @@ class TrainerParams(param.Parameterized):
     )
     benchmark = param.Boolean(default=None, allow_None=True, doc="Let cuDNN choose the fastest algorithm by trial.")
     inference_mode = param.Boolean(default=True, doc="Use torch.inference_mode, not no_grad, in validation and test.")
-    detect_anomaly = param.Boolean(default=False, doc="Find the operation that makes a NaN in the backward pass (slow).")
+    detect_anomaly = param.Boolean(
+        default=False, doc="Find the operation that makes a NaN in the backward pass (slow)."
+    )
     fast_dev_run = BoolOrInt(default=False, doc="Run one batch (or n) of everything, to see that it works.")
     barebones = param.Boolean(
         default=False, doc="Measure bare speed: no logging, checkpoints, progress bar or sanity check."

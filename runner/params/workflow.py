@@ -18,7 +18,8 @@ class WorkflowParams(param.Parameterized):
         "fold is added.",
     )
     train = param.Boolean(
-        default=True, doc="Train the model. With --train=False, --src_checkpoint says which weights to test and explain."
+        default=True,
+        doc="Train the model. With --train=False, --src_checkpoint says which weights to test and explain.",
     )
     src_checkpoint = path_parameter(
         doc="Checkpoint file, or run folder (its best.ckpt, else its last.ckpt), to take the weights from."

@@ -87,5 +87,3 @@ def _batches(model: LightningModule, data: LightningDataModule | None, split: st
     several = isinstance(loaders, list | tuple)
     for loader in cast(Iterable[Any], loaders if several else [loaders]):
         yield from loader
-
-

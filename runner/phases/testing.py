@@ -33,9 +33,7 @@ def test(run: Run) -> PhaseResult:
 
 def uses_inner_eye_inference(model: LightningModule) -> bool:
     """Tell whether the model defines ``inference_step`` of ``InnerEyeInference``."""
-    return (
-        isinstance(model, InnerEyeInference) and type(model).inference_step is not InnerEyeInference.inference_step
-    )
+    return isinstance(model, InnerEyeInference) and type(model).inference_step is not InnerEyeInference.inference_step
 
 
 def has_loader(split: str, model: LightningModule, data: LightningDataModule | None) -> bool:
