@@ -1,4 +1,4 @@
-"""argv to exit code. Prints errors, knows the commands; nothing heavy is imported before a request is known to be good."""
+"""argv to exit code: knows the commands, prints errors, imports nothing heavy before a request is known to be good."""
 
 from __future__ import annotations
 
@@ -147,9 +147,7 @@ def _with_default_model(request: Request) -> Request:
     names = [found.name for found in scan_folder(folder).containers] if folder.is_dir() else []
     if DEFAULT_CONTAINER in names:
         if not request.quiet:
-            print(
-                f"No --model given: running {DEFAULT_CONTAINER}. ({PROGRAM} list shows all containers, --help the rest.)"
-            )
+            print(f"No --model given: running {DEFAULT_CONTAINER} ({PROGRAM} list shows all, --help the rest).")
         return replace(request, model=DEFAULT_CONTAINER)
     there = f" There are: {', '.join(sorted(names))}." if names else f" There are none below {folder.absolute()}."
     raise UsageError(f"Say which container to run: --model=NAME.{there}")

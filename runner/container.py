@@ -149,14 +149,15 @@ class LightningContainer(WorkflowParams, DatasetParams, TrainerParams, Optimizer
 
         By default the first element of a sequence, the entry ``image``, ``x`` or ``input`` of a mapping, or the batch.
         """
-        return _pick(batch, 0, IMAGE_KEYS, whole=True)
+        images: Tensor = _pick(batch, 0, IMAGE_KEYS, whole=True)
+        return images
 
     def get_saliency_scores(self, model: nn.Module, images: Tensor) -> Tensor:
         """Return one score per image and class, float (B, K), a probability by default.
 
         By default softmax of the model's output, or sigmoid where it has only one column, as (B, 1).
         """
-        output = model(images)
+        output: Tensor = model(images)
         output = output.reshape(len(output), -1)
         return output.sigmoid() if output.shape[1] == 1 else output.softmax(dim=1)
 

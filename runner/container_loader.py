@@ -262,7 +262,8 @@ def _shadowed(name: str, file: Path) -> ContainerNotFoundError:
     top = sys.modules.get(name.partition(".")[0])
     place = getattr(top, "__file__", None) or next(iter(getattr(top, "__path__", ["elsewhere"])))
     return ContainerNotFoundError(
-        f"{shown_path(file)} would be imported as {name}, but Python takes that name from {place}. Rename the folder or file."
+        f"{shown_path(file)} would be imported as {name}, but Python takes that name from {place}. "
+        "Rename the folder or the file."
     )
 
 

@@ -6,6 +6,7 @@ import inspect
 import textwrap
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import param
 
@@ -97,7 +98,7 @@ def _parameter_lines(values: ContainerValues, name: str) -> Iterable[str]:
         yield from textwrap.wrap(doc, WIDTH, initial_indent="      ", subsequent_indent="      ")
 
 
-def _explanation(parameter: param.Parameter) -> list[str]:
+def _explanation(parameter: param.Parameter[Any]) -> list[str]:
     doc = " ".join((parameter.doc or "").split())
     return textwrap.wrap(f"{doc} [{param_values.describe(parameter)}]".strip(), WIDTH - 2)
 

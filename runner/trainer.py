@@ -64,8 +64,16 @@ def create_training_trainer(run: Run) -> Trainer:
 def create_evaluation_trainer(run: Run, callbacks: list[Callback]) -> Trainer:
     """Return the Trainer for what comes after training: one device, so that no item is counted twice."""
     container = run.container
-    keep = ("accelerator", "precision", "limit_test_batches", "limit_predict_batches", "inference_mode")
-    keep += ("deterministic", "benchmark", "fast_dev_run")
+    keep = {
+        "accelerator",
+        "precision",
+        "limit_test_batches",
+        "limit_predict_batches",
+        "inference_mode",
+        "deterministic",
+        "benchmark",
+        "fast_dev_run",
+    }
     theirs = _checked_arguments(container.get_trainer_arguments())
     arguments = {name: value for name, value in (container.trainer_arguments() | theirs).items() if name in keep}
     return _make_trainer(
@@ -121,8 +129,17 @@ def _as_list(value: Any) -> list[Any]:
 
 def _barebones(arguments: dict[str, Any]) -> dict[str, Any]:
     """Leave out what Lightning refuses beside ``barebones=True``."""
-    refused = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary", "profiler")
-    refused += ("num_sanity_val_steps", "fast_dev_run", "detect_anomaly", "log_every_n_steps")
+    refused = {
+        "logger",
+        "enable_checkpointing",
+        "enable_progress_bar",
+        "enable_model_summary",
+        "profiler",
+        "num_sanity_val_steps",
+        "fast_dev_run",
+        "detect_anomaly",
+        "log_every_n_steps",
+    }
     return {name: value for name, value in arguments.items() if name not in refused}
 
 

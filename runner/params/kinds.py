@@ -32,7 +32,7 @@ def number_from_text(text: str) -> int | float:
         raise ValueError(f"{text!r} is not a number") from None
 
 
-class IntOrFloat(param.Parameter):
+class IntOrFloat(param.Parameter[Any]):
     """A count when given as an int, a fraction of the whole in [0, 1] when given as a float.
 
     With ``time=True`` also a duration ``DD:HH:MM:SS``, as Lightning's ``val_check_interval`` takes it.
@@ -69,7 +69,7 @@ class IntOrFloat(param.Parameter):
         return text if self.time and _TIME.fullmatch(text) else number_from_text(text)
 
 
-class BoolOrInt(param.Parameter):
+class BoolOrInt(param.Parameter[Any]):
     """True or False, or a count: what Lightning's ``fast_dev_run`` takes."""
 
     __slots__: list[str] = []
@@ -97,7 +97,7 @@ class BoolOrInt(param.Parameter):
         return int(text)
 
 
-class Devices(param.Parameter):
+class Devices(param.Parameter[Any]):
     """Which devices to use: ``auto``, a number of them, ``-1`` for all, or a list of indices."""
 
     __slots__: list[str] = []
@@ -125,7 +125,7 @@ class Devices(param.Parameter):
         return [int(part) for part in text.strip("[]").split(",") if part.strip()]
 
 
-def is_path_parameter(parameter: param.Parameter) -> bool:
+def is_path_parameter(parameter: param.Parameter[Any]) -> bool:
     """Tell whether *parameter* holds one ``pathlib.Path``."""
     class_ = getattr(parameter, "class_", None)
     return (

@@ -14,7 +14,7 @@ FILLS = ("zero", "mean", "blur")
 TARGETS = ("predicted", "label", "all")
 
 
-class Fill(param.Parameter):
+class Fill(param.Parameter[Any]):
     """What hides a part of an image: ``zero``, ``mean``, ``blur``, a number, or one number per channel."""
 
     __slots__: list[str] = []
@@ -38,7 +38,7 @@ class Fill(param.Parameter):
         return number_from_text(text)
 
 
-class Targets(param.Parameter):
+class Targets(param.Parameter[Any]):
     """Which classes to explain: ``predicted``, ``label``, ``all``, or class indices."""
 
     __slots__: list[str] = []
@@ -65,7 +65,7 @@ class Targets(param.Parameter):
 class SaliencyParams(param.Parameterized):
     """Settings of the saliency phase."""
 
-    saliency_method = param.Selector(
+    saliency_method = param.Selector[Any](
         default="none",
         objects=METHODS,
         doc="How to make saliency maps; custom: get_saliency_generator of the container.",
@@ -103,7 +103,7 @@ class SaliencyParams(param.Parameterized):
     saliency_targets = Targets(
         default="predicted", doc="Classes to explain: predicted, label, all, or indices like 0,3."
     )
-    saliency_split = param.Selector(default="test", objects=["train", "val", "test"], doc="Data to explain.")
+    saliency_split = param.Selector[Any](default="test", objects=["train", "val", "test"], doc="Data to explain.")
     saliency_limit = param.Integer(
         default=None, bounds=(1, None), allow_None=True, doc="Explain only the first n images; None: all."
     )
@@ -111,7 +111,7 @@ class SaliencyParams(param.Parameterized):
         default=64, bounds=(1, None), doc="Perturbed images per forward pass of the model."
     )
     saliency_seed = param.Integer(default=0, bounds=(0, 2**32 - 1), doc="Seed of the masks.")
-    saliency_strategy = param.Selector(
+    saliency_strategy = param.Selector[Any](
         default="low_level",
         objects=["low_level", "high_level"],
         doc="low_level: the steps of xaitk-saliency inside predict_step; high_level: its ClassifyImage interface.",

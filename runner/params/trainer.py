@@ -93,10 +93,10 @@ class TrainerParams(param.Parameterized):
     gradient_clip_val = param.Number(
         default=None, bounds=(0, None), allow_None=True, doc="Clip gradients at this size; None for no clipping."
     )
-    gradient_clip_algorithm = param.Selector(
+    gradient_clip_algorithm = param.Selector[Any](
         default=None, objects=[None, "norm", "value"], doc="Clip the norm (Lightning's default) or each value."
     )
-    accelerator = param.Selector(
+    accelerator = param.Selector[Any](
         default="auto", objects=["auto", "cpu", "gpu", "cuda", "mps", "tpu"], doc="Kind of device to train on."
     )
     devices = Devices(default="auto", doc="Devices to train on: auto, a number, -1 for all, or indices like 0,2.")
@@ -104,10 +104,12 @@ class TrainerParams(param.Parameterized):
         default="auto", doc="How processes share the work: auto, ddp, fsdp, ... (Lightning's names)."
     )
     num_nodes = param.Integer(default=1, bounds=(1, None), doc="Number of machines.")
-    precision = param.Selector(default="32-true", objects=PRECISIONS, doc="Number format of weights and arithmetic.")
+    precision = param.Selector[Any](
+        default="32-true", objects=PRECISIONS, doc="Number format of weights and arithmetic."
+    )
     sync_batchnorm = param.Boolean(default=False, doc="Share batch norm statistics between processes.")
     use_distributed_sampler = param.Boolean(default=True, doc="Give each process its own part of the data.")
-    deterministic = param.Selector(
+    deterministic = param.Selector[Any](
         default=None,
         objects=[None, False, True, "warn"],
         doc="Use only deterministic algorithms: the same seed gives the same bits on the same machine.",
@@ -121,7 +123,7 @@ class TrainerParams(param.Parameterized):
     barebones = param.Boolean(
         default=False, doc="Measure bare speed: no logging, checkpoints, progress bar or sanity check."
     )
-    profiler = param.Selector(
+    profiler = param.Selector[Any](
         default=None,
         objects=[None, "simple", "advanced", "pytorch", "passthrough", "xla"],
         doc="Measure where the time goes; the result is a file in the run folder.",
@@ -145,7 +147,7 @@ class TrainerParams(param.Parameterized):
         allow_None=True,
         doc="Metric that decides which epoch is the best. None: a validation loss, where one is logged.",
     )
-    monitor_mode = param.Selector(
+    monitor_mode = param.Selector[Any](
         default="auto",
         objects=["auto", "min", "max"],
         doc="Whether less or more is better. auto: more for accuracies, AUC, F1, Dice and the like, else less.",

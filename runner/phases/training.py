@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from pytorch_lightning import Trainer, seed_everything
-from pytorch_lightning.tuner import Tuner
+from pytorch_lightning.tuner.tuning import Tuner
 
 from runner.checkpoints import RunCheckpoints, find_checkpoint, load_weights
 from runner.errors import RunFailedError
