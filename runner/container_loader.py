@@ -66,12 +66,12 @@ def find_container(model: str, containers: Path, namespace: str | None = None) -
     file, separator, name = model.rpartition(":")
     if separator or model.endswith(".py"):
         return _from_file(Path(file if separator else model), name if separator else None)
-    if "." in model:
-        return _from_module(model)
-    if not model.isidentifier():
+    if not all(part.isidentifier() for part in model.split(".")):
         raise ContainerNotFoundError(
             f"{model!r} is no name of a container: use Name, pkg.module.Name or path/file.py:Name."
         )
+    if "." in model:
+        return _from_module(model)
     if namespace is not None:
         place = _namespace_place(namespace)
         found = _matches(model, scan_folder(place))
@@ -195,11 +195,10 @@ def _namespace_place(namespace: str) -> Path:
         spec = None
     except Exception as error:
         raise UserCodeError(f"Importing {namespace} failed.") from error
-    if spec is None:
+    place = next(iter(spec.submodule_search_locations or [str(spec.origin)])) if spec is not None else ""
+    if not place.endswith(".py") and not Path(place or "?").is_dir():
         raise ContainerNotFoundError(f"There is no package or module {namespace!r} to take containers from.")
-    if spec.submodule_search_locations:
-        return Path(next(iter(spec.submodule_search_locations)))
-    return Path(str(spec.origin))
+    return Path(place)
 
 
 def _load(found: FoundClass, root: Path) -> type[LightningContainer]:

@@ -1,0 +1,111 @@
+"""The command line as text: what is a command, an option of the program, or a value for the container."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runner.command_line import OPTIONS, Override, Request, parse_command_line, truth_value
+from runner.errors import UsageError
+
+
+def overrides(*argv: str) -> list[tuple[str, str | None]]:
+    return [(each.name, each.value) for each in parse_command_line(argv).overrides]
+
+
+def test_nothing_asks_for_a_run() -> None:
+    """An empty command line is a request to run, with every option at its default."""
+    assert parse_command_line([]) == Request()
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["--num_layers=7"], [("num_layers", "7")]),
+        (["--num_layers", "7"], [("num_layers", "7")]),
+        (["--num-layers=7"], [("num_layers", "7")]),
+        (["--x", "-1e-3"], [("x", "-1e-3")]),
+        (["--x", "-.5"], [("x", "-.5")]),
+        (["--flag", "--x=1"], [("flag", None), ("x", "1")]),
+        (["--empty="], [("empty", "")]),
+        (["--text=a=b"], [("text", "a=b")]),
+        (["--no-flag"], [("no_flag", None)]),
+    ],
+)
+def test_values_for_the_container(argv: list[str], expected: list[tuple[str, str | None]]) -> None:
+    """Names may have dashes, values may follow after a blank, and nothing is converted."""
+    assert overrides(*argv) == expected
+
+
+def test_options_of_the_program_are_told_from_values() -> None:
+    """Options of the program get fields of their own; --config may be repeated."""
+    request = parse_command_line(["--model=A", "--config=x", "--config", "y", "--json", "--log_level=debug", "--k=1"])
+    assert (request.model, request.config, request.json, request.log_level) == ("A", ("x", "y"), True, "DEBUG")
+    assert request.overrides == (Override("k", "1", "k"),)
+
+
+@pytest.mark.parametrize(("text", "expected"), [("--quiet=off", False), ("--no-quiet", False), ("--quiet", True)])
+def test_switches_of_the_program(text: str, expected: bool) -> None:
+    """A switch of the program has the same spellings as a boolean of the container."""
+    assert parse_command_line([text]).quiet is expected
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--model"], "--model needs a value: --model=NAME"),
+        (["--model="], "--model needs a value"),
+        (["--model=A", "--model=B"], "--model is given twice"),
+        (["--k=1", "--k=2"], "--k is given twice"),
+        (["--num-k=1", "--num_k=2"], "is given twice"),
+        (["-i=1"], "Cannot read '-i=1'"),
+        (["--"], "Cannot read '--'"),
+        (["--=3"], "Cannot read '--=3'"),
+        (["--no-model"], "did you mean --model?"),
+        (["lst"], "There is no command 'lst'; commands are list, new, doctor. Did you mean list?"),
+        (["HelloLesion"], "--model=HelloLesion"),
+        (["list", "more"], "Unexpected argument 'more'"),
+        (["new"], "new needs the name"),
+        (["new", "A", "B"], "Unexpected argument 'B'"),
+        (["--log_level=loud"], "use one of DEBUG"),
+        (["--quiet=maybe"], "no truth value"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_in_one_line(argv: list[str], message: str) -> None:
+    """Every mistake on the command line itself is one line that says what is wrong."""
+    with pytest.raises(UsageError) as caught:
+        parse_command_line(argv)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("word", ["true", "T", "On", "YES", "y", "1"])
+def test_true_words(word: str) -> None:
+    """Truth has six spellings, in any case."""
+    assert truth_value(word) is True
+
+
+@pytest.mark.parametrize("word", ["false", "F", "oFF", "NO", "n", "0"])
+def test_false_words(word: str) -> None:
+    """Falsehood has six spellings, in any case."""
+    assert truth_value(word) is False
+
+
+def test_every_option_is_a_field() -> None:
+    """The table of options and the fields of Request are the same names."""
+    assert set(OPTIONS) | {"command", "arguments", "overrides"} == set(Request.__dataclass_fields__)
+
+
+@given(st.lists(st.text(max_size=12), max_size=5))
+def test_no_words_break_the_parser(words: list[str]) -> None:
+    """Whatever is typed gives a request or a usage error, nothing else."""
+    try:
+        parse_command_line(words)
+    except UsageError:
+        pass
+
+
+@given(st.from_regex(r"[a-z][a-z_]{1,8}x", fullmatch=True), st.text(max_size=20))
+def test_any_value_arrives_as_it_was_typed(name: str, value: str) -> None:
+    """The text after the first equals sign reaches the container unchanged."""
+    if name not in OPTIONS and name.removeprefix("no_") not in OPTIONS:
+        assert overrides(f"--{name}={value}") == [(name, value)]
