@@ -122,7 +122,7 @@ def test_a_namespace_wins_over_the_folder(project: Path) -> None:
 
 def test_a_package_that_is_not_there(project: Path) -> None:
     """A mistyped package is said to be missing; an import error inside a package is shown as such."""
-    with pytest.raises(ContainerNotFoundError, match="no package or module 'nowhere.models'"):
+    with pytest.raises(ContainerNotFoundError, match=r"no package or module 'nowhere\.models'"):
         find_container("nowhere.models.X", project / "containers")
     write(project, "cracked/__init__.py", "1 / 0\n")
     with pytest.raises(UserCodeError):

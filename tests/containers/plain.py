@@ -1,6 +1,5 @@
 """Small containers that train in a blink: a line through points."""
 
-import os
 from pathlib import Path
 
 import param
@@ -33,7 +32,7 @@ class Line(LightningModule):
         self._loss(batch, "val")
 
     def test_step(self, batch, batch_idx):
-        Path("test_step.txt").write_text(f"{os.getcwd()}\n")
+        Path("test_step.txt").write_text(f"{Path.cwd()}\n")
         self._loss(batch, "test")
 
     def configure_optimizers(self):
