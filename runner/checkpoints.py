@@ -193,6 +193,7 @@ class RunCheckpoints(Checkpoint):
         self.monitor: str | None = monitor
         self.best_score: float | None = None
         self.best_epoch: int | None = None
+        self.best_step = -1
         self.kept: dict[str, float] = {}
         """Names of the files of the best epochs, with their scores."""
 
@@ -217,6 +218,7 @@ class RunCheckpoints(Checkpoint):
             "monitor": self.monitor,
             "best_score": self.best_score,
             "best_epoch": self.best_epoch,
+            "best_step": self.best_step,
             "kept": dict(self.kept),
             "random_states": _random_states(),
         }
@@ -225,7 +227,8 @@ class RunCheckpoints(Checkpoint):
         """Go on from what :meth:`state_dict` returned."""
         self.monitor = self._asked_monitor or state_dict["monitor"]
         if self.monitor == state_dict["monitor"]:
-            self.best_score, self.best_epoch = state_dict["best_score"], state_dict["best_epoch"]
+            self.best_score = state_dict["best_score"]
+            self.best_epoch, self.best_step = state_dict["best_epoch"], state_dict["best_step"]
             self.kept = dict(state_dict["kept"])
         self._random_states = state_dict["random_states"]
 
@@ -233,9 +236,11 @@ class RunCheckpoints(Checkpoint):
         """After a resume, put the random generators back and draw the order of the data anew from them."""
         del pl_module
         self._stop.defer()
-        self._saved_step = trainer.global_step
         if self._random_states is None:
             return
+        self._saved_step = trainer.global_step
+        if self.best_step == trainer.global_step:  # a kill may have come between last.ckpt and its second name
+            self._name_best(trainer, self._folder.best_checkpoint)
         _set_random_states(self._random_states)
         self._random_states = None
         fetcher = trainer.fit_loop._data_fetcher
@@ -254,19 +259,22 @@ class RunCheckpoints(Checkpoint):
         if trainer.sanity_checking or trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
             return
         if self._is_improvement(trainer):
-            self._keep_best(trainer, as_last=False)
+            path = self._note_best(trainer)
+            trainer.save_checkpoint(path)
+            self._name_best(trainer, path)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write last.ckpt, and give it a second name when the epoch is one of the best."""
         del pl_module
         self._check_monitor(trainer)
-        improved = self._is_improvement(trainer)
+        best = self._note_best(trainer) if self._is_improvement(trainer) else None
         due = self._every_n_epochs > 0 and (trainer.current_epoch + 1) % self._every_n_epochs == 0
-        if due or improved or self._is_last_epoch(trainer):
+        if due or best is not None or self._is_last_epoch(trainer):
+            self._write_metrics(trainer)
             self._save_last(trainer)
             self._on_saved(trainer.current_epoch + 1)
-        if improved:
-            self._keep_best(trainer, as_last=True)
+        if best is not None:
+            self._name_best(trainer, best)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Make sure that last.ckpt is the last state, however training came to its end."""
@@ -275,6 +283,14 @@ class RunCheckpoints(Checkpoint):
             self._save_last(trainer)
         if trainer.is_global_zero:
             self._folder.interrupted_checkpoint.unlink(missing_ok=True)
+
+    def _write_metrics(self, trainer: Trainer) -> None:
+        """Write the epoch's row before its checkpoint: Lightning would log it after, and a kill between lose it."""
+        results = trainer._results
+        if results is not None:
+            metrics = results.metrics(on_step=False)["log"] | {"epoch": trainer.current_epoch}
+            self._metrics.log_metrics(metrics, step=trainer.fit_loop.epoch_loop._batches_that_stepped - 1)
+            self._metrics.save()
 
     def _save_last(self, trainer: Trainer) -> None:
         trainer.save_checkpoint(self._folder.last_checkpoint)
@@ -315,34 +331,29 @@ class RunCheckpoints(Checkpoint):
     def _better(self, one: float, other: float) -> bool:
         return one < other if self.mode == "min" else one > other
 
-    def _keep_best(self, trainer: Trainer, *, as_last: bool) -> None:
-        """Keep this state as one of the best, and drop the worst when there are more than k.
-
-        Args:
-            trainer: Lightning's trainer.
-            as_last: last.ckpt holds this very state.
-        """
+    def _note_best(self, trainer: Trainer) -> Path:
+        """Count this state among the best and return the file it is kept in; last.ckpt then knows of it as well."""
         score = self._score(trainer)
         assert score is not None
-        is_best = self.best_score is None or self._better(score, self.best_score)
-        if is_best:
-            self.best_score, self.best_epoch = score, trainer.current_epoch
-        best = self._folder.best_checkpoint
-        path = best
+        path = self._folder.best_checkpoint
         if self._save_top_k != 1:
-            path = best.with_name(f"epoch{trainer.current_epoch:04d}-step{trainer.global_step}.ckpt")
+            path = path.with_name(f"epoch{trainer.current_epoch:04d}-step{trainer.global_step}.ckpt")
         self.kept[path.name] = score
+        if self.best_score is None or self._better(score, self.best_score):
+            self.best_score, self.best_epoch, self.best_step = score, trainer.current_epoch, trainer.global_step
+        return path
+
+    def _name_best(self, trainer: Trainer, path: Path) -> None:
+        """Give the state that was just noted its file, and drop the worst when there are more than k."""
         worst = self._drop_worst()
-        if not as_last:
-            trainer.save_checkpoint(path)
         if not trainer.is_global_zero:
             return
-        if as_last:
+        if self._saved_step == trainer.global_step:
             link_or_copy(self._folder.last_checkpoint, path)
-        if is_best and path != best:
-            link_or_copy(path, best)
+        if self.best_step == trainer.global_step and path != self._folder.best_checkpoint:
+            link_or_copy(path, self._folder.best_checkpoint)
         if worst is not None:
-            best.with_name(worst).unlink(missing_ok=True)
+            path.with_name(worst).unlink(missing_ok=True)
 
     def _drop_worst(self) -> str | None:
         if self._save_top_k in (-1, 1) or len(self.kept) <= self._save_top_k:

@@ -233,6 +233,8 @@ def _run_as_other_rank(prepared: Prepared, folder: RunFolder, context: RunContex
 
 def _find_resume_point(run: Run, status: StatusFile) -> None:
     """Decide where training goes on, and reopen the phases that come after it when it does."""
+    from runner.metrics_file import drop_rows
+
     finished = status.read("epochs_finished") or 0
     if "train" in status.phases and run.container.train and run.container.num_epochs > finished:
         status.reopen_all()
@@ -241,8 +243,10 @@ def _find_resume_point(run: Run, status: StatusFile) -> None:
     run.resume_checkpoint = _resume_checkpoint(run)
     if run.resume_checkpoint is None:
         log.info("no epoch was finished: training begins anew")
-        write_text(run.folder.metrics, "epoch,step\n")
+        drop_rows(run.folder.metrics, 0)
     else:
+        if run.resume_checkpoint == run.folder.last_checkpoint:
+            drop_rows(run.folder.metrics, finished)
         log.info("going on from %s", run.resume_checkpoint.relative_to(run.folder.path))
 
 

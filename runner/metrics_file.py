@@ -21,8 +21,8 @@ KEYS = ("epoch", "step")
 class MetricsFile(Logger):
     """Lightning logger for metrics.csv.
 
-    What is logged for the same epoch and step goes into one row. A new metric becomes a new last column.
-    Rows are appended as they are complete; a new column rewrites the file atomically.
+    What is logged for the same epoch and step goes into one row, the last of the file, which is rewritten in place
+    while more arrives. A new metric becomes a new last column; the file is then written anew, atomically.
 
     Args:
         path: The file; rows that are there already are kept.
@@ -33,8 +33,12 @@ class MetricsFile(Logger):
         self._path = path
         self._columns = list(KEYS)
         self._row: dict[str, Any] = {}
+        self._row_start = 0
+        self._is_written = True
         if path.is_file():
-            self._columns = _read(path)[0] or list(KEYS)
+            columns, rows = _read(path)
+            self._columns = columns or list(KEYS)
+            write_text(path, _table(self._columns, rows))  # without a line that a kill left unfinished
 
     @property
     def name(self) -> str:
@@ -55,10 +59,16 @@ class MetricsFile(Logger):
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Add *metrics* to the row of their epoch and step."""
         values = dict(metrics)
-        keys = {"epoch": int(values.pop("epoch", 0)), "step": step if step is not None else 0}
-        if self._row and any(self._row[key] != value for key, value in keys.items()):
+        epoch = int(values.pop("epoch", self._row.get("epoch", 0)))
+        keys = {"epoch": epoch, "step": self._row.get("step", 0) if step is None else step}
+        if any(self._row.get(key) != value for key, value in keys.items()):
             self.save()
-        self._row = keys | self._row | {name: float(value) for name, value in values.items()}
+            self._row = keys
+            self._row_start = self._path.stat().st_size if self._path.is_file() else 0
+        numbers = {name: float(value) for name, value in values.items()}
+        if any(repr(self._row.get(name)) != repr(number) for name, number in numbers.items()):
+            self._row |= numbers
+            self._is_written = False
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
@@ -66,18 +76,32 @@ class MetricsFile(Logger):
 
     @rank_zero_only
     def save(self) -> None:
-        """Write the current row."""
-        row, self._row = self._row, {}
-        if not row:
+        """Write the current row, if something was added to it."""
+        if self._is_written:
             return
-        new = [name for name in row if name not in self._columns]
-        if new or not self._path.is_file():
-            earlier = _read(self._path)[1] if self._path.is_file() else []
-            self._columns += new
-            write_text(self._path, _table(self._columns, [*earlier, _texts(row)]))
-            return
-        with self._path.open("a", encoding="utf-8", newline="") as file:
-            file.write(_table(self._columns, [_texts(row)], header=False))
+        line = _table(self._columns, [_texts(self._row)], header=False) if self._fits() else ""
+        if line:
+            with self._path.open("r+b") as file:
+                file.seek(self._row_start)
+                file.write(line.encode())
+                file.truncate()
+        else:
+            self._add_columns()
+        self._is_written = True
+
+    def _fits(self) -> bool:
+        return self._row_start > 0 and set(self._row) <= set(self._columns)
+
+    def _add_columns(self) -> None:
+        """Write the whole file anew, with the columns that the current row needs."""
+        earlier: list[dict[str, str]] = []
+        if self._row_start:
+            with self._path.open("rb") as file:
+                earlier = _parse(file.read(self._row_start).decode())[1]
+        self._columns += [name for name in self._row if name not in self._columns]
+        before = _table(self._columns, earlier)
+        write_text(self._path, before + _table(self._columns, [_texts(self._row)], header=False))
+        self._row_start = len(before.encode())
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
@@ -85,16 +109,27 @@ class MetricsFile(Logger):
         del status
         self.save()
 
-    def drop_from(self, epoch: int) -> None:
-        """Remove the rows of *epoch* and later: a resumed run does these epochs again."""
-        if self._path.is_file():
-            columns, rows = _read(self._path)
-            write_text(self._path, _table(columns, [row for row in rows if _epoch(row) < epoch]))
+
+def drop_rows(path: Path, epoch: int) -> None:
+    """Remove the rows of *epoch* (counted from 0) and later: a resumed run does these epochs again."""
+    if path.is_file():
+        columns, rows = _read(path)
+        write_text(path, _table(columns, [row for row in rows if _epoch(row) < epoch]))
+
+
+def last_row(path: Path) -> dict[str, float]:
+    """Return the metrics of the last row that has any."""
+    rows = _read(path)[1] if path.is_file() else []
+    texts = rows[-1] if rows else {}
+    return {name: float(text) for name, text in texts.items() if text and name not in KEYS}
 
 
 def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Read the file; a last line that a kill left unfinished is dropped."""
-    text = path.read_text(encoding="utf-8")
+    return _parse(path.read_text(encoding="utf-8"))
+
+
+def _parse(text: str) -> tuple[list[str], list[dict[str, str]]]:
+    """Return columns and rows; a last line that a kill left unfinished is dropped."""
     if not text.endswith("\n"):
         text = text[: text.rfind("\n") + 1]
     reader = csv.DictReader(io.StringIO(text))

@@ -10,6 +10,7 @@ from pytorch_lightning.tuner.tuning import Tuner
 
 from runner.checkpoints import RunCheckpoints, find_checkpoint, load_weights
 from runner.errors import RunFailedError
+from runner.metrics_file import last_row
 from runner.modules import LightningModuleWithOptimizer
 from runner.process_state import distributed_variables_restored
 from runner.run_state import PhaseResult, Run, is_global_rank_zero, is_local_rank_zero
@@ -35,7 +36,7 @@ def train(run: Run) -> PhaseResult:
     with run.stop.deferring_ends(), distributed_variables_restored():
         trainer.fit(run.model, datamodule=run.data, ckpt_path=run.resume_checkpoint)
     run.stop.stop_if_requested()
-    return _result(trainer)
+    return _result(run, trainer)
 
 
 def _call_hooks(run: Run) -> None:
@@ -88,7 +89,7 @@ def _set_l_rate(run: Run, l_rate: float) -> None:
             setattr(run.model, name, l_rate)
 
 
-def _result(trainer: Trainer) -> PhaseResult:
+def _result(run: Run, trainer: Trainer) -> PhaseResult:
     details: dict[str, Any] = {"epochs": trainer.current_epoch, "steps": trainer.global_step}
     details["stopped_by"] = _stop_reason(trainer)
     for callback in trainer.checkpoint_callbacks:
@@ -99,6 +100,8 @@ def _result(trainer: Trainer) -> PhaseResult:
                 "epoch": callback.best_epoch + 1,
             }
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if not name.endswith("_step")}
+    if not metrics:  # the run was killed after its last epoch: there was nothing left to train
+        metrics = last_row(run.folder.metrics)
     return PhaseResult(metrics=metrics, details=details)
 
 
