@@ -17,6 +17,7 @@ import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
+from torch.optim.lr_scheduler import LambdaLR
 
 from runner.atomic_files import atomic_file, link_or_copy
 from runner.errors import CheckpointError, RunFailedError, did_you_mean
@@ -241,6 +242,7 @@ class RunCheckpoints(Checkpoint):
         self._saved_step = trainer.global_step
         if self.best_step == trainer.global_step:  # a kill may have come between last.ckpt and its second name
             self._name_best(trainer, self._folder.best_checkpoint)
+        _follow_schedules(trainer)
         _set_random_states(self._random_states)
         self._random_states = None
         fetcher = trainer.fit_loop._data_fetcher
@@ -361,6 +363,16 @@ class RunCheckpoints(Checkpoint):
         worst = (max if self.mode == "min" else min)(self.kept, key=lambda name: self.kept[name])
         del self.kept[worst]
         return worst
+
+
+def _follow_schedules(trainer: Trainer) -> None:
+    """Set the learning rates that formula schedules give now: the number of epochs may have been raised."""
+    for config in trainer.lr_scheduler_configs:
+        scheduler = config.scheduler
+        if isinstance(scheduler, LambdaLR):
+            factors = [formula(scheduler.last_epoch) for formula in scheduler.lr_lambdas]
+            for group, base, factor in zip(scheduler.optimizer.param_groups, scheduler.base_lrs, factors, strict=True):
+                group["lr"] = base * factor
 
 
 def _random_states() -> dict[str, Any]:
