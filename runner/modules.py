@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytorch_lightning import LightningModule
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from pytorch_lightning.utilities.types import OptimizerLRScheduler
 
     from runner.container import LightningContainer
+
+
+Group = TypeVar("Group", OptimizerParams, TrainerParams)
 
 
 class ModelExecutionMode(Enum):
@@ -61,14 +65,20 @@ class InnerEyeInference:
         """Finish inference."""
 
 
+def _copy_of(group: type[Group], source: LightningContainer | type[Group]) -> Group:
+    """Return the parameters of *group* with the values they have in *source*: a container, or the group's defaults."""
+    create: Callable[..., Group] = group  # param types no constructor
+    return create(**{name: deepcopy(getattr(source, name)) for name in group.param if name != "name"})
+
+
 class LightningModuleWithOptimizer(LightningModule):
     """A Lightning module whose optimizer and learning rate schedule are those of the container's parameters.
 
     The parameters have their defaults until the runner calls :meth:`use_parameters`, after ``create_model``.
     """
 
-    _optimizer_params = OptimizerParams()
-    _trainer_params = TrainerParams()
+    _optimizer_params = _copy_of(OptimizerParams, OptimizerParams)
+    _trainer_params = _copy_of(TrainerParams, TrainerParams)
 
     def use_parameters(self, container: LightningContainer) -> None:
         """Take the container's values, for this module and all modules of the kind inside it.
@@ -77,15 +87,11 @@ class LightningModuleWithOptimizer(LightningModule):
         """
         for module in self.modules():
             if isinstance(module, LightningModuleWithOptimizer):
-                module._optimizer_params = OptimizerParams(**_values_of(OptimizerParams, container))
-                module._trainer_params = TrainerParams(**_values_of(TrainerParams, container))
+                module._optimizer_params = _copy_of(OptimizerParams, container)
+                module._trainer_params = _copy_of(TrainerParams, container)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return the optimizer and the schedule, which is stepped once an epoch."""
         optimizer = create_optimizer(self._optimizer_params, self.parameters())
         scheduler = create_scheduler(self._optimizer_params, optimizer, self._trainer_params.num_epochs)
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
-
-
-def _values_of(group: type[OptimizerParams | TrainerParams], container: LightningContainer) -> dict[str, Any]:
-    return {name: deepcopy(getattr(container, name)) for name in group.param if name != "name"}

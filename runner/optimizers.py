@@ -15,15 +15,16 @@ from runner.params import LRSchedulerType, LRWarmUpType, OptimizerParams, Optimi
 
 def create_optimizer(params: OptimizerParams, parameters: Iterable[nn.Parameter]) -> Optimizer:
     """Return the optimizer that ``optimizer_type`` names, with the settings that apply to it."""
-    common = {"lr": params.l_rate, "weight_decay": params.weight_decay}
+    l_rate, weight_decay, eps = params.l_rate, params.weight_decay, params.opt_eps
     if params.optimizer_type is OptimizerType.SGD:
-        return SGD(parameters, momentum=params.momentum, **common)
+        return SGD(parameters, l_rate, momentum=params.momentum, weight_decay=weight_decay)
     if params.optimizer_type is OptimizerType.RMSprop:
-        return RMSprop(parameters, alpha=params.rms_alpha, eps=params.opt_eps, momentum=params.momentum, **common)
+        return RMSprop(parameters, l_rate, params.rms_alpha, eps, weight_decay, params.momentum)
+    first, second = params.adam_betas
     if params.optimizer_type is OptimizerType.AdamW:
-        return AdamW(parameters, betas=params.adam_betas, eps=params.opt_eps, **common)
+        return AdamW(parameters, l_rate, (first, second), eps, weight_decay)
     amsgrad = params.optimizer_type is OptimizerType.AMSGrad
-    return Adam(parameters, betas=params.adam_betas, eps=params.opt_eps, amsgrad=amsgrad, **common)
+    return Adam(parameters, l_rate, (first, second), eps, weight_decay, amsgrad)
 
 
 def create_scheduler(params: OptimizerParams, optimizer: Optimizer, num_epochs: int) -> LambdaLR:
