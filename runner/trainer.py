@@ -16,11 +16,12 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelSummary, ProgressBar
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.profilers import AdvancedProfiler, Profiler, PyTorchProfiler, SimpleProfiler
 
-from runner.checkpoints import RunCheckpoints, SafeCheckpointIO
+from runner.checkpoints import SafeCheckpointIO
 from runner.container import LightningContainer
 from runner.errors import UsageError, did_you_mean
 from runner.metrics_file import MetricsFile
 from runner.progress import progress_callback
+from runner.run_checkpoints import RunCheckpoints
 from runner.run_folder import RunFolder
 from runner.run_state import Run
 from runner.stop_signals import StopSignals

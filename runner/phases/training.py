@@ -8,11 +8,12 @@ from typing import Any
 from pytorch_lightning import Trainer, seed_everything
 from pytorch_lightning.tuner.tuning import Tuner
 
-from runner.checkpoints import RunCheckpoints, find_checkpoint, load_weights
+from runner.checkpoints import find_checkpoint, load_weights
 from runner.errors import RunFailedError
 from runner.metrics_file import last_row
 from runner.modules import LightningModuleWithOptimizer
 from runner.process_state import distributed_variables_restored
+from runner.run_checkpoints import RunCheckpoints
 from runner.run_state import PhaseResult, Run, is_global_rank_zero, is_local_rank_zero
 from runner.trainer import create_training_trainer
 
