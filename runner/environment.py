@@ -1,0 +1,199 @@
+"""``environment.json``: where, with which software and from which code a run was started, without secrets."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from runner.atomic_files import atomic_file, write_json
+from runner.run_folder import RunFolder
+from runner.version import __version__
+
+_SECRET = r"(?:key|token|secret|password|passwd|credential)"  # noqa: S105 - a pattern
+_SECRET_NAME = re.compile(_SECRET, re.IGNORECASE)
+_USER_IN_URL = re.compile(r"(?<=://)[^\s/\"'<>]+@")
+_SECRET_IN_QUERY = re.compile(
+    rf"([?&](?:amp;)?[^\s=&#]{{0,60}}(?:{_SECRET}|sig|auth)[^\s=&#]{{0,60}}=)[^\s&#\"'<>]+", re.IGNORECASE
+)
+_SECRET_ARGUMENT = re.compile(
+    rf"((?<!-)--(?=\w)[\w.-]{{0,60}}{_SECRET}[\w.-]{{0,60}}(?:=|[ \t]+(?!-)))(?:\"[^\"]*\"|'[^']*'|\S+)", re.IGNORECASE
+)
+
+# An allow-list: there is no end to the names that secrets can have.
+_KEPT_VARIABLES = re.compile(
+    r"(CUDA|CUBLAS|CUDNN|NVIDIA|NCCL|GLOO|HIP|ROCR|OMP|KMP|MKL|OPENBLAS|NUMEXPR|TORCH|PYTORCH|PL|LIGHTCASE)_\w+"
+    r"|SLURM_(JOB_ID|JOB_PARTITION|ARRAY_JOB_ID|ARRAY_TASK_ID|NTASKS|NNODES|NODEID|PROCID|LOCALID|CPUS_PER_TASK|GPUS\w*)"
+    r"|PYTHON(HASHSEED|UNBUFFERED|DEVMODE|OPTIMIZE)|(LOCAL_|NODE_|GROUP_)?RANK|WORLD_SIZE"
+)
+_MOST_DIFF_BYTES = 20 * 2**20
+_COMMAND_SECONDS = 20.0
+
+
+def record_environment(folder: RunFolder, argv: Sequence[str], code_folder: Path) -> dict[str, Any]:
+    """Write environment.json, and the uncommitted changes of the repository that *code_folder* is in.
+
+    Neither git nor a repository is needed; what is missing is said under ``git`` as ``problem``. Lines of the diff
+    that hold a secret are changed by :func:`redact`, so such a diff does not apply there.
+    """
+    environment: dict[str, Any] = {
+        "command_line": redact_arguments(argv),
+        "version": __version__,
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "platform": platform.platform(),
+        "host": platform.node(),
+        "num_cpus": os.cpu_count(),
+        "torch": _torch_build(),
+        "gpus": _gpu_names(),
+        "git": _record_git(folder, code_folder),
+        "variables": kept_variables(),
+        "packages": _installed_versions(),
+    }
+    write_json(folder.environment, environment)
+    return environment
+
+
+def redact(text: str) -> str:
+    """Return *text* with ``***`` for users and passwords in URLs, secret query parameters and ``--secret=value``."""
+    text = _USER_IN_URL.sub("***@", text)
+    text = _SECRET_IN_QUERY.sub(r"\1***", text)
+    return _SECRET_ARGUMENT.sub(r"\1***", text)
+
+
+def redact_arguments(argv: Sequence[str]) -> list[str]:
+    """Return the arguments of a command with ``***`` for secrets; a value may hold blanks or be the next argument."""
+    redacted: list[str] = []
+    value_is_secret = False
+    for argument in argv:
+        name, equals, _ = argument.partition("=")
+        names_secret = name.startswith("--") and _SECRET_NAME.search(name) is not None
+        if value_is_secret and not argument.startswith("--"):
+            redacted.append("***")
+        else:
+            redacted.append(f"{name}=***" if names_secret and equals else redact(argument))
+        value_is_secret = names_secret and not equals
+    return redacted
+
+
+def kept_variables() -> dict[str, str]:
+    """Return the environment variables that change results and hold no secrets."""
+    return {
+        name: redact(value)
+        for name, value in sorted(os.environ.items())
+        if _KEPT_VARIABLES.fullmatch(name) and not _SECRET_NAME.search(name)
+    }
+
+
+def _installed_versions() -> dict[str, str]:
+    versions: dict[str, str] = {}
+    for distribution in importlib.metadata.distributions():
+        if distribution.metadata["Name"]:  # left empty by an installation that was broken off
+            versions.setdefault(distribution.metadata["Name"], distribution.version)  # the first on the path counts
+    return dict(sorted(versions.items(), key=lambda each: each[0].lower()))
+
+
+def _torch_build() -> dict[str, Any] | None:
+    torch: Any = sys.modules.get("torch")
+    if torch is None:
+        return None
+    return {
+        "version": torch.__version__,
+        "commit": torch.version.git_version,
+        "cuda": torch.version.cuda,
+        "hip": torch.version.hip,
+        "cudnn": torch.backends.cudnn.version(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "num_threads": torch.get_num_threads(),
+    }
+
+
+def _gpu_names() -> list[str]:
+    """Return name and driver of each NVIDIA GPU of the machine.
+
+    torch is not asked: it would start CUDA in this process, after which no process can be forked that uses it.
+    """
+    command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    try:
+        done = _run(command)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return [] if done.returncode else done.stdout.decode(errors="replace").splitlines()
+
+
+class _GitError(Exception):
+    """Git cannot say; the text is the reason."""
+
+
+def _record_git(folder: RunFolder, code_folder: Path) -> dict[str, Any]:
+    for earlier in (folder.diff, folder.untracked):
+        earlier.unlink(missing_ok=True)  # of an attempt before a resume
+    state: dict[str, Any] = {}
+    try:
+        top = Path(os.fsdecode(_git(code_folder, "rev-parse", "--show-toplevel").removesuffix(b"\n")))
+        state["commit"] = _git_word(top, "rev-parse", "--verify", "--quiet", "HEAD")
+        state["branch"] = _git_word(top, "symbolic-ref", "--short", "--quiet", "HEAD")
+        state["remote"] = redact(_git_word(top, "remote", "get-url", "origin"))
+        diff = _uncommitted_changes(top, state["commit"])
+        state["dirty"] = bool(diff)
+        untracked = _git(top, "ls-files", "--others", "--exclude-standard")
+        state["num_untracked"] = untracked.count(b"\n")
+        _write_redacted(folder.untracked, untracked)
+        if len(diff) > _MOST_DIFF_BYTES:
+            raise _GitError(f"the diff is not kept: {len(diff)} bytes")
+        _write_redacted(folder.diff, diff)
+    except _GitError as error:
+        state["problem"] = redact(str(error))
+    return state
+
+
+def _uncommitted_changes(top: Path, commit: str) -> bytes:
+    """Return the difference of the tracked files to *commit*, or to nothing before the first commit."""
+    base = commit or _git_word(top, "hash-object", "-t", "tree", os.devnull)
+    # whatever the user's own settings, the diff is to be one that `git apply` reads, and no foreign program runs
+    plain = ["--no-ext-diff", "--no-textconv", "--no-color", "--no-relative", "--src-prefix=a/", "--dst-prefix=b/"]
+    return _git(top, "diff", "--binary", "--submodule=diff", *plain, base, "--")
+
+
+def _git_word(folder: Path, *arguments: str) -> str:
+    """Return the one line that git prints, or an empty text where git says that there is no such thing."""
+    try:
+        return os.fsdecode(_git(folder, *arguments)).strip()
+    except _GitError:
+        return ""
+
+
+def _git(folder: Path, *arguments: str) -> bytes:
+    # GIT_DIR and the like, set inside git's own hooks, would point to another repository
+    variables = {name: value for name, value in os.environ.items() if not re.match(r"GIT_(?!CONFIG)", name)}
+    variables |= {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
+    command = ["git", "-c", "core.fsmonitor=false", "-c", "core.quotePath=false", *arguments]
+    try:
+        done = _run(command, cwd=folder, env=variables)
+    except OSError as error:
+        raise _GitError(f"git cannot be started: {error.strerror}") from error
+    except subprocess.TimeoutExpired as error:
+        raise _GitError(f"git {arguments[0]} took more than {_COMMAND_SECONDS:g} s") from error
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip() or f"git {arguments[0]} failed"
+        raise _GitError(said.splitlines()[0])
+    return done.stdout
+
+
+def _run(command: list[str], **where: Any) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_COMMAND_SECONDS, check=False, **where
+    )
+
+
+def _write_redacted(path: Path, content: bytes) -> None:
+    """Write what git printed, whatever its encoding, unless it is empty."""
+    if content:
+        with atomic_file(path) as file:
+            file.write(redact(content.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape"))
