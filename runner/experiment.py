@@ -16,7 +16,7 @@ from runner.container import LightningContainer
 from runner.environment import record_environment
 from runner.errors import RunFailedError, RunInterrupted
 from runner.help_text import config_text
-from runner.log_setup import RunContext, console_logging, log_to_file
+from runner.log_setup import FILE_ONLY, RunContext, console_logging, log_to_file
 from runner.preparation import Plan, Prepared, prepare
 from runner.process_state import joined_run_folder, run_environment
 from runner.run_folder import RunFolder
@@ -144,7 +144,7 @@ def _run_recorded(
         raise
     except BaseException as error:
         status.update(state="failed", exit_reason=f"{type(error).__name__}: {error}")
-        logging.getLogger("runner.traceback").debug("phase %s failed", context.phase, exc_info=error)
+        logging.getLogger(FILE_ONLY).error("phase %s failed", context.phase, exc_info=error)
         raise
     result = _result(prepared, folder, status)
     status.update(state="completed", phase="end", exit_reason="done")

@@ -14,6 +14,9 @@ from typing import TextIO
 THIRD_PARTY = ("pytorch_lightning", "lightning", "lightning_fabric", "torch", "PIL", "matplotlib", "fsspec", "urllib3")
 """Packages whose INFO messages (advertising among them) stay off the console; run.log has them."""
 
+FILE_ONLY = "runner.traceback"
+"""Logger whose messages go to run.log only."""
+
 _FILE_FORMAT = "%(asctime)s %(levelname)-8s rank%(rank)s %(phase)-9s %(name)s: %(message)s"
 
 
@@ -40,6 +43,8 @@ class _ConsoleFilter(logging.Filter):
         self.level = level
 
     def filter(self, record: logging.LogRecord) -> bool:
+        if record.name == FILE_ONLY:
+            return False
         package = record.name.partition(".")[0]
         if package == "py" and self.level > logging.DEBUG:  # warnings of libraries; user code's too, see run.log
             return "site-packages" not in record.getMessage().partition(": ")[0]

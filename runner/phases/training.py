@@ -72,7 +72,7 @@ def _tuning_trainer(run: Run) -> Trainer:
         accelerator=container.accelerator,
         devices=1,
         precision=container.precision,
-        max_epochs=container.num_epochs,
+        max_epochs=-1,  # the tuner counts steps
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
