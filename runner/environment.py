@@ -18,7 +18,7 @@ from runner.version import __version__
 
 _SECRET = r"(?:key|token|secret|password|passwd|credential)"  # noqa: S105 - a pattern
 _SECRET_NAME = re.compile(_SECRET, re.IGNORECASE)
-_USER_IN_URL = re.compile(r"(?<=://)[^\s/\"'<>]+@")
+_USER_IN_URL = re.compile(r"(?<=://)[^\s/\"']+@")
 _SECRET_IN_QUERY = re.compile(
     rf"([?&](?:amp;)?[^\s=&#]{{0,60}}(?:{_SECRET}|sig|auth)[^\s=&#]{{0,60}}=)[^\s&#\"'<>]+", re.IGNORECASE
 )
