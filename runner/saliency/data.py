@@ -1,0 +1,158 @@
+"""Which images of a data loader are to be explained, and which items of the data set they are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any
+
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, SubsetRandomSampler
+
+from runner.errors import RunFailedError
+
+Limit = int | float
+"""Batches as Lightning's ``limit_predict_batches`` counts them: an int is that many, a float that part of them."""
+
+
+class ListedItems:
+    """The images of a data set with places: in the order of the data set, those that are done are not even loaded.
+
+    The loader is built anew, without shuffling. What it leaves out stays out: the indices that a SubsetRandomSampler
+    does not have, as in a common way to split one data set.
+    """
+
+    batch_limit: Limit = 1.0
+    """What is left for the Trainer's ``limit_predict_batches``: nothing, the limit is in the list already."""
+
+    def __init__(
+        self, loader: DataLoader[Any], done: Collection[int], *, first: int, max_items: int | None, max_batches: Limit
+    ) -> None:
+        """Make the list.
+
+        Args:
+            loader: A loader that makes batches of a map-style data set.
+            done: Numbers of items to leave out.
+            first: Number of the data set's first item.
+            max_items: How many items there are at most, those that are done included.
+            max_batches: How many batches there are at most, likewise.
+        """
+        dataset: Any = loader.dataset
+        batch_size: int = loader.batch_size or getattr(loader.batch_sampler, "batch_size", None) or 1
+        places = _places(loader)[:max_items]
+        is_part = isinstance(max_batches, float)
+        num_batches = math.floor(math.ceil(len(places) / batch_size) * max_batches) if is_part else max_batches
+        places = places[: int(num_batches) * batch_size]
+        self.total = len(places)
+        self.end = first + len(dataset)
+        self._batch_size = batch_size
+        self._missing = [place for place in places if first + place not in done]
+        self._first, self._taken = first, 0
+        self.batches = _reordered(loader, Subset(dataset, self._missing), batch_size)
+
+    @property
+    def num_missing(self) -> int:
+        """How many images are to be explained."""
+        return len(self._missing)
+
+    def take(self, num_images: int) -> list[tuple[int, int]]:
+        """Return for each image of the next batch to explain its place in the batch and its number.
+
+        Raises:
+            RunFailedError: the batch holds another number of images than of items.
+        """
+        expected = self._missing[self._taken : self._taken + self._batch_size]
+        if num_images != len(expected):
+            raise RunFailedError(
+                f"get_saliency_images returned {num_images} images for a batch of {len(expected)} items."
+            )
+        self._taken += num_images
+        return [(place, self._first + item) for place, item in enumerate(expected)]
+
+
+class StreamedItems:
+    """The images of anything that yields batches, numbered as they come; those that are done are passed over."""
+
+    total: int | None = None
+    num_missing: int | None = None
+
+    def __init__(
+        self, loader: Iterable[Any], done: Collection[int], *, first: int, max_items: int | None, max_batches: Limit
+    ) -> None:
+        """Start counting; the arguments are those of :class:`ListedItems`."""
+        self.batch_limit = max_batches
+        self.end = first
+        self._loader, self._done = loader, done
+        self._stop = math.inf if max_items is None else first + max_items
+        self.batches: Iterable[Any] = self
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield batches until there are enough images."""
+        for batch in self._loader:
+            yield batch
+            if self.end >= self._stop:
+                return
+
+    def take(self, num_images: int) -> list[tuple[int, int]]:
+        """Return for each image of the next batch to explain its place in the batch and its number."""
+        numbers = range(self.end, self.end + num_images)
+        self.end += num_images
+        return [
+            (place, number) for place, number in enumerate(numbers) if number < self._stop and number not in self._done
+        ]
+
+
+Items = ListedItems | StreamedItems
+
+
+def open_items(
+    loaders: Sequence[Any], done: Collection[int], *, max_items: int | None, max_batches: Limit
+) -> Iterator[Items]:
+    """Yield what to explain of each loader in turn; the numbers go on from one loader to the next.
+
+    Args:
+        loaders: Loaders, or anything else that yields batches.
+        done: Numbers of items that are explained already.
+        max_items: How many items there are at most in all; None: all.
+        max_batches: How many batches of each loader.
+    """
+    first, left = 0, max_items
+    for loader in loaders:
+        kind = ListedItems if is_listed(loader) else StreamedItems
+        items = kind(loader, done, first=first, max_items=left, max_batches=max_batches)
+        yield items
+        if left is not None:
+            left = max(0, left - (items.total if items.total is not None else items.end - first))
+        first = items.end
+
+
+def is_listed(loader: Any) -> bool:
+    """Tell whether *loader* makes batches of a data set whose items have places."""
+    if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
+        return False
+    return loader.batch_sampler is not None and hasattr(loader.dataset, "__len__")
+
+
+def _places(loader: DataLoader[Any]) -> list[int]:
+    dataset: Any = loader.dataset
+    sampler = getattr(loader.batch_sampler, "sampler", loader.sampler)
+    if isinstance(sampler, SubsetRandomSampler):
+        return sorted(sampler.indices)
+    return list(range(len(dataset)))
+
+
+def _reordered(loader: DataLoader[Any], dataset: Dataset[Any], batch_size: int) -> DataLoader[Any]:
+    workers: dict[str, Any] = {}
+    if loader.num_workers:
+        workers = {"prefetch_factor": loader.prefetch_factor, "multiprocessing_context": loader.multiprocessing_context}
+    return DataLoader(
+        dataset,
+        batch_size=batch_size,
+        shuffle=False,
+        collate_fn=loader.collate_fn,
+        num_workers=loader.num_workers,
+        worker_init_fn=loader.worker_init_fn,
+        pin_memory=loader.pin_memory,
+        timeout=loader.timeout,
+        generator=loader.generator,
+        **workers,
+    )

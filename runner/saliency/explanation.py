@@ -1,0 +1,147 @@
+"""What there is to know about one image: its maps, their strength, scores, truth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+OK, CONSTANT, NOT_FINITE = "ok", "constant", "not_finite"
+
+NOISE = 1e-7
+"""A map that varies less is constant: float32 scores near 1 are this far apart."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """One image of the data set and the maps of its targets (T), scaled to [-1, 1], positive where evidence lies.
+
+    A map with another flag than ``ok`` points nowhere and is all zero.
+    """
+
+    index: int
+    """Place in the data set, from 0."""
+    image: Array
+    """float32 (C, H, W), as the model takes it."""
+    maps: Array
+    """float32 (T, H, W)."""
+    strength: Array
+    """float32 (T,): the largest absolute value of each map before it was scaled, in the unit that
+    :class:`~runner.saliency.scoring.RawScoring` tells; NaN for a map that is not finite."""
+    flags: Array
+    """str (T,): ``ok``, ``constant`` or ``not_finite``."""
+    targets: Array
+    """int64 (T,): the classes explained."""
+    scores: Array
+    """float32 (K,): the scores of the whole image."""
+    label: int = -1
+    """The true class; -1 where it is not known."""
+    truth: Array | None = None
+    """bool (H, W): where the evidence truly lies; None where that is not known."""
+    color_maps: Array | None = None
+    """MC-RISE only: float32 (k, T, H, W), one map per colour as xaitk-saliency has them, positive where the colour
+    raises the score. ``maps`` holds for each pixel the colour with the largest effect, with the other sign, so that
+    positive means as for all methods: what is there speaks for the class."""
+    color_strength: Array | None = None
+    """MC-RISE only: float32 (k, T)."""
+
+    @property
+    def predicted(self) -> int:
+        """The class with the highest score; with a single score 1 if it is at least 0.5, else 0."""
+        return predicted_class(self.scores)
+
+    @property
+    def predicted_score(self) -> float:
+        """The highest score, or the only one."""
+        return float(self.scores[0] if len(self.scores) == 1 else self.scores.max())
+
+    @property
+    def is_correct(self) -> bool | None:
+        """Whether label and prediction agree; None without a label."""
+        return None if self.label < 0 else self.label == self.predicted
+
+    @property
+    def main(self) -> int:
+        """The place in ``targets`` of the label, else of the prediction, else 0: the map that speaks for the image."""
+        targets = self.targets.tolist()
+        return next((targets.index(each) for each in (self.label, self.predicted) if each in targets), 0)
+
+    def is_flagged(self, place: int) -> bool:
+        """Tell whether the map at *place* in ``targets`` points nowhere."""
+        return str(self.flags[place]) != OK
+
+    def peak(self, place: int) -> tuple[int, int] | None:
+        """Return row and column of the largest value of the map at *place*; None when it is flagged."""
+        if self.is_flagged(place):
+            return None
+        row, column = np.unravel_index(self.maps[place].argmax(), self.maps[place].shape)
+        return int(row), int(column)
+
+    def peak_in_truth(self, place: int) -> bool | None:
+        """Play the pointing game (Zhang et al. 2016, arXiv:1608.00507), without its tolerance of 15 pixels.
+
+        Returns:
+            Whether the peak lies in the truth, False for a flagged map; None where the truth is empty or not known.
+        """
+        if self.truth is None or not self.truth.any():
+            return None
+        peak = self.peak(place)
+        return peak is not None and bool(self.truth[peak])
+
+    def energy_in_truth(self, place: int) -> float | None:
+        """Play the energy-based pointing game (Wang et al. 2020, Score-CAM, arXiv:1910.01279).
+
+        Returns:
+            The share of the sum of positive values that lies in the truth, 0 to 1, and 0 where there are none; None
+            where the truth is empty or not known.
+        """
+        if self.truth is None or not self.truth.any():
+            return None
+        positive = np.clip(self.maps[place], 0, None).astype(np.float64)
+        total = positive.sum()
+        return float(positive[self.truth].sum() / total) if total else 0.0
+
+
+def predicted_class(scores: Array) -> int:
+    """Return the class that *scores*, float (K,), predict; see :attr:`Explanation.predicted`."""
+    return int(scores[0] >= 0.5) if len(scores) == 1 else int(scores.argmax())
+
+
+def scaled_maps(raw: Array) -> dict[str, Array]:
+    """Scale maps to [-1, 1] and say what became of each.
+
+    Args:
+        raw: Maps with their strength, float (T, H, W), or (k, T, H, W) from MC-RISE.
+
+    Returns:
+        The fields ``maps``, ``strength`` and ``flags`` of :class:`Explanation`, for MC-RISE the two of colours too.
+    """
+    colors = {}
+    if raw.ndim == 4:
+        colors = {"color_maps": _scale(raw)[0], "color_strength": _scale(raw)[1]}
+        strongest = np.abs(raw).argmax(axis=0, keepdims=True)
+        raw = -np.take_along_axis(raw, strongest, axis=0)[0]
+    maps, strength = _scale(raw)
+    return {"maps": maps, "strength": strength, "flags": np.array([_flag(each) for each in raw])} | colors
+
+
+def _flag(raw: Array) -> str:
+    if not np.isfinite(raw).all():
+        return NOT_FINITE
+    return CONSTANT if np.ptp(raw) <= NOISE else OK
+
+
+def _scale(raw: Array) -> tuple[Array, Array]:
+    """Return maps (..., H, W) in [-1, 1], zero where flagged, and their strength (...), float32 both."""
+    strength = np.abs(raw).max(axis=(-2, -1))
+    flags: Sequence[str] = [_flag(each) for each in raw.reshape(-1, *raw.shape[-2:])]
+    usable = np.array([flag == OK for flag in flags]).reshape(strength.shape)
+    divisor = np.where(usable, strength, 1)[..., None, None]
+    maps = np.where(usable[..., None, None], raw, 0) / divisor
+    finite_strength = np.where(np.isfinite(strength), strength, np.nan)
+    return maps.astype(np.float32), finite_strength.astype(np.float32)

@@ -1,0 +1,207 @@
+"""Pictures of saliency maps: one of each image, and a contact sheet of the data set.
+
+The colours mean the same in all pictures of a run: they show a map times its strength, on a scale for the whole data
+set, because a map by itself is as colourful for noise as for evidence.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from runner.atomic_files import atomic_file
+from runner.saliency.colors import GREYS, blend, displayed, greyed
+from runner.saliency.explanation import OK, Explanation
+
+Array = NDArray[Any]
+
+PANEL_SIZE = 192
+"""Least side of a panel of an overlay in pixels; small images are enlarged to it in whole steps."""
+MAX_PANEL_SIZE = 512
+MAX_PANELS = 4
+"""Maps shown of one image, those of the classes with the highest scores."""
+SHEET_SIZE = 40
+"""Images on the contact sheet, spread evenly over the data set."""
+SHEET_COLUMNS = 5
+SHEET_PANEL_SIZE = 144
+
+_PAPER, _INK, _WRONG = (255, 255, 255), (25, 25, 25), (190, 20, 90)
+_GAP, _LINE = 6, 16
+_HEAD = 2 * _LINE + _GAP
+
+
+def full_color(strengths: Sequence[float]) -> float:
+    """Return the strength that has the full colour: the 95th percentile, so that a single map cannot pale the others.
+
+    Args:
+        strengths: Those of all maps of the data set; NaN is left out.
+    """
+    finite = [value for value in strengths if math.isfinite(value) and value > 0]
+    return float(np.percentile(finite, 95)) if finite else 1.0
+
+
+def sheet_places(num_images: int) -> list[int]:
+    """Return which of so many images are on the contact sheet: all, or some spread evenly."""
+    return sorted(set(np.linspace(0, num_images - 1, min(num_images, SHEET_SIZE)).round().astype(int).tolist()))
+
+
+def draw_overlay(explanation: Explanation, full: float) -> Image.Image:
+    """Draw an image and beside it the maps of its targets, the truth outlined.
+
+    Args:
+        explanation: The image and its maps.
+        full: The strength that has the full colour, see :func:`full_color`.
+    """
+    order = np.argsort(-explanation.scores[explanation.targets], kind="stable")[:MAX_PANELS]
+    panels = [_image_panel(explanation, PANEL_SIZE)]
+    panels += [_map_panel(explanation, int(place), full, PANEL_SIZE) for place in order]
+    captions = [_image_caption(explanation)] + [_map_caption(explanation, int(place)) for place in order]
+    width, height = panels[0].size
+    column = max(width, *(_width(text) for text in captions)) + _GAP
+    picture = Image.new("RGB", (_GAP + len(panels) * column, height + _HEAD + _GAP), _PAPER)
+    for number, (panel, text) in enumerate(zip(panels, captions, strict=True)):
+        _write(picture, (_GAP + number * column, _GAP // 2), text, _color_of(explanation))
+        picture.paste(panel, (_GAP + number * column, _HEAD))
+    return picture
+
+
+def draw_contact_sheet(explanations: Sequence[Explanation], full: float, title: str) -> Image.Image:
+    """Draw many images, each beside its main map, with label and prediction; wrong ones are framed.
+
+    Args:
+        explanations: The images, in the order of the sheet.
+        full: The strength that has the full colour.
+        title: What stands above.
+    """
+    width, height = 2 * SHEET_PANEL_SIZE + 3 * _GAP, SHEET_PANEL_SIZE + _HEAD + 2 * _GAP
+    columns = min(SHEET_COLUMNS, max(2, len(explanations)))
+    rows = math.ceil(len(explanations) / columns)
+    top = 2 * _LINE + 5 * _GAP
+    sheet = Image.new("RGB", (columns * width + 2 * _GAP, rows * height + top + _GAP), _PAPER)
+    _write(sheet, (2 * _GAP, _GAP), title, size=15)
+    _draw_scale(sheet, (2 * _GAP, _LINE + 3 * _GAP), full)
+    for number, explanation in enumerate(explanations):
+        x, y = _GAP + number % columns * width, top + number // columns * height
+        sheet.paste(_tile(explanation, full, (width, height)), (x, y))
+    return sheet
+
+
+def save(picture: Image.Image, path: Path) -> None:
+    """Write a PNG file, whole or not at all."""
+    with atomic_file(path) as file:
+        picture.save(file, format="PNG")
+
+
+def _tile(explanation: Explanation, full: float, size: tuple[int, int]) -> Image.Image:
+    tile = Image.new("RGB", size, _PAPER)
+    if explanation.is_correct is False:
+        ImageDraw.Draw(tile).rectangle((1, 1, size[0] - 2, size[1] - 2), outline=_WRONG, width=2)
+    panels = (
+        (_image_panel(explanation, SHEET_PANEL_SIZE), _image_caption(explanation)),
+        (
+            _map_panel(explanation, explanation.main, full, SHEET_PANEL_SIZE),
+            _map_caption(explanation, explanation.main),
+        ),
+    )
+    for number, (panel, text) in enumerate(panels):
+        x = _GAP + number * (SHEET_PANEL_SIZE + _GAP)
+        _write(tile, (x, _GAP), text, _color_of(explanation))
+        panel.thumbnail((SHEET_PANEL_SIZE, SHEET_PANEL_SIZE), Image.Resampling.BOX)
+        tile.paste(panel, (x, _HEAD + _GAP))
+    return tile
+
+
+def _draw_scale(sheet: Image.Image, corner: tuple[int, int], full: float) -> None:
+    """Draw the scale of colours with what its ends mean."""
+    width, height = 180, 12
+    values = np.tile(np.linspace(-1, 1, width), (height, 1))
+    grey = np.full((height, width, 3), sum(GREYS) // 2, dtype=np.uint8)
+    left, right = f"against the class  -{full:.2g}", f"+{full:.2g}  for the class"
+    x, y = corner
+    _write(sheet, (x, y), left)
+    x += _width(left) + _GAP
+    sheet.paste(Image.fromarray(blend(grey, values)), (x, y + 2))
+    _write(sheet, (x + width + _GAP, y), right)
+
+
+def _image_panel(explanation: Explanation, size: int) -> Image.Image:
+    return _panel(displayed(explanation.image), explanation.truth, size)
+
+
+def _map_panel(explanation: Explanation, place: int, full: float, size: int) -> Image.Image:
+    underlay = greyed(displayed(explanation.image))
+    if explanation.is_flagged(place):
+        return _crossed_out(_panel(underlay, explanation.truth, size))
+    return _panel(
+        blend(underlay, explanation.maps[place] * (explanation.strength[place] / full)), explanation.truth, size
+    )
+
+
+def _panel(picture: Array, truth: Array | None, size: int) -> Image.Image:
+    """Enlarge a picture, uint8 (H, W, 3), to *size* in whole steps, or make it smaller, and outline the truth."""
+    longer = max(picture.shape[:2])
+    factor = max(1, math.ceil(size / longer)) if longer < size else 1
+    panel = Image.fromarray(picture.repeat(factor, axis=0).repeat(factor, axis=1))
+    if truth is not None and truth.any():
+        panel = _outlined(panel, truth.repeat(factor, axis=0).repeat(factor, axis=1))
+    panel.thumbnail((MAX_PANEL_SIZE, MAX_PANEL_SIZE), Image.Resampling.BOX)
+    return panel
+
+
+def _outlined(panel: Image.Image, truth: Array) -> Image.Image:
+    """Draw a white line along the inner and a black one along the outer side of the truth's edge."""
+    array = np.array(panel)
+    width = max(1, round(max(truth.shape) / 256))
+    array[_grown(truth, width) & ~truth] = (0, 0, 0)
+    array[truth & _grown(~truth, width)] = (255, 255, 255)
+    return Image.fromarray(array)
+
+
+def _grown(mask: Array, width: int) -> Array:
+    """Return *mask*, bool (H, W), with *width* more pixels on each side."""
+    padded = np.pad(mask, width)
+    height, breadth = mask.shape
+    steps = range(2 * width + 1)
+    return np.stack([padded[y : y + height, x : x + breadth] for y in steps for x in steps]).any(axis=0)
+
+
+def _crossed_out(panel: Image.Image) -> Image.Image:
+    draw = ImageDraw.Draw(panel)
+    draw.line((0, 0, *panel.size), fill=_WRONG, width=2)
+    draw.line((0, panel.height, panel.width, 0), fill=_WRONG, width=2)
+    return panel
+
+
+def _image_caption(explanation: Explanation) -> str:
+    says = f"#{explanation.index}  predicted {explanation.predicted} ({explanation.predicted_score:.2f})"
+    if explanation.is_correct is None:
+        return says
+    return f"{says}\n{'right' if explanation.is_correct else 'WRONG'}, label {explanation.label}"
+
+
+def _map_caption(explanation: Explanation, place: int) -> str:
+    flag, strength = str(explanation.flags[place]), explanation.strength[place]
+    says = f"strength {strength:.2g}" if flag == OK else flag.replace("_", " ")
+    return f"class {explanation.targets[place]}\n{says}"
+
+
+def _color_of(explanation: Explanation) -> tuple[int, int, int]:
+    return _WRONG if explanation.is_correct is False else _INK
+
+
+def _write(
+    picture: Image.Image, corner: tuple[int, int], text: str, color: tuple[int, int, int] = _INK, size: int = 12
+) -> None:
+    draw = ImageDraw.Draw(picture)
+    for number, line in enumerate(text.split("\n")):
+        draw.text((corner[0], corner[1] + number * _LINE), line, fill=color, font=ImageFont.load_default(size))
+
+
+def _width(text: str) -> int:
+    return math.ceil(max(ImageFont.load_default(12).getlength(line) for line in text.split("\n")))
