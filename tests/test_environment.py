@@ -71,7 +71,7 @@ def test_a_clean_repository_has_commit_and_branch_and_no_diff(folder: RunFolder,
 
 
 def test_the_saved_diff_restores_the_changes(folder: RunFolder, tmp_path: Path) -> None:
-    """``git apply`` of the diff to the commit gives back all changes: staged, binary, Latin-1, outside of the folder."""
+    """``git apply`` of the diff to the commit gives back all changes: staged, binary, Latin-1, of other folders."""
     code = make_repository(tmp_path / "code")
     git(code, "config", "diff.noprefix", "true")
     git(code, "config", "diff.relative", "true")
