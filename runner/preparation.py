@@ -116,7 +116,7 @@ def _address(model: str | type[LightningContainer], cls: type[LightningContainer
     if isinstance(model, str) and model.isidentifier() and plan.namespace is None and is_default_folder:
         return model
     file = getattr(sys.modules.get(cls.__module__), "__file__", None)
-    return f"{Path(file).absolute()}:{cls.__name__}" if file else cls.__name__
+    return f"{Path(file).resolve()}:{cls.__name__}" if file else cls.__name__
 
 
 def _check_checkpoint(container: LightningContainer, *, resuming: bool) -> None:
