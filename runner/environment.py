@@ -50,7 +50,7 @@ def record_environment(folder: RunFolder, argv: Sequence[str], code_folder: Path
         "host": platform.node(),
         "num_cpus": os.cpu_count(),
         "torch": _torch_build(),
-        "gpus": _gpu_names(),
+        "gpus": gpu_names(),
         "git": _record_git(folder, code_folder),
         "variables": kept_variables(),
         "packages": _installed_versions(),
@@ -114,7 +114,7 @@ def _torch_build() -> dict[str, Any] | None:
     }
 
 
-def _gpu_names() -> list[str]:
+def gpu_names() -> list[str]:
     """Return name and driver of each NVIDIA GPU of the machine.
 
     torch is not asked: it would start CUDA in this process, after which no process can be forked that uses it.
