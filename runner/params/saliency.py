@@ -93,12 +93,12 @@ class SaliencyParams(param.Parameterized):
     saliency_fill = Fill(
         default="zero",
         doc="What hides a part of an image, in the space of get_saliency_images (the model's input): zero; mean and "
-        "blur of the image itself; a number; or one number per channel.",
+        "blur of the image itself; a number; or one number per channel. mc_rise: its colours, one after the other.",
     )
     saliency_centered = param.Boolean(
         default=True,
-        doc="Subtract the mean of the perturbed scores over the masks before scoring, which takes the pattern of the "
-        "masks themselves out of the maps.",
+        doc="rise, mc_rise, random_grid: subtract the mean of the perturbed scores over the masks before scoring, which "
+        "takes the pattern of the masks themselves out of the maps. The sliding methods work on differences anyway.",
     )
     saliency_targets = Targets(
         default="predicted", doc="Classes to explain: predicted, label, all, or indices like 0,3."
@@ -108,13 +108,14 @@ class SaliencyParams(param.Parameterized):
         default=None, bounds=(1, None), allow_None=True, doc="Explain only the first n images; None: all."
     )
     saliency_batch_size = param.Integer(
-        default=64, bounds=(1, None), doc="Perturbed images per forward pass of the model."
+        default=64, bounds=(1, None), doc="Perturbed images per forward pass; changes maps by rounding only."
     )
     saliency_seed = param.Integer(default=0, bounds=(0, 2**32 - 1), doc="Seed of the masks.")
     saliency_strategy = param.Selector[Any](
         default="low_level",
         objects=["low_level", "high_level"],
-        doc="low_level: the steps of xaitk-saliency inside predict_step; high_level: its ClassifyImage interface.",
+        doc="low_level: the steps of xaitk-saliency inside predict_step; high_level: its ClassifyImage interface. Both "
+        "give the same maps.",
     )
 
     def validate(self) -> None:
@@ -127,3 +128,6 @@ class SaliencyParams(param.Parameterized):
             raise ParameterError(
                 f"saliency_method=mc_rise explains by colours: saliency_fill must be numbers, not {self.saliency_fill}."
             )
+        generator = getattr(type(self), "get_saliency_generator", None)
+        if self.saliency_method == "custom" and getattr(generator, "__module__", None) == "runner.container":
+            raise ParameterError(f"saliency_method=custom: {type(self).__name__} must define get_saliency_generator().")

@@ -43,7 +43,7 @@ class Classifier:
                 f"get_saliency_scores returned {scores.dtype} {tuple(scores.shape)} for {len(images)} images, "
                 f"not {wanted}."
             )
-        return scores.to(torch.promote_types(scores.dtype, torch.float32))
+        return scores.detach().to(torch.promote_types(scores.dtype, torch.float32))
 
     def score_each(self, images: Iterable[Array]) -> Iterator[Array]:
         """Yield the scores of each image, float (K,), from forward passes of ``saliency_batch_size`` images.

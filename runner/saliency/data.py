@@ -117,6 +117,8 @@ def open_items(
     """
     first, left = 0, max_items
     for loader in loaders:
+        if left == 0:
+            return
         kind = ListedItems if is_listed(loader) else StreamedItems
         items = kind(loader, done, first=first, max_items=left, max_batches=max_batches)
         yield items

@@ -25,8 +25,8 @@ class RawScoring(GenerateClassifierConfidenceSaliency):
     - ``RISEScoring``: by how much the mean score is higher where the pixel is visible than on average; the sum of
       RISE (Petsiuk et al. 2018, arXiv:1806.07421, eq. 6) divided by the number of masks and by the probability p1.
     - ``MCRISEScoring``: by how much the mean score is higher where the pixel has the colour than where it is visible
-      (Hatakeyama et al. 2020); the sum divided by the number of masks and by p1 (1 - p1), which xaitk-saliency
-      leaves out.
+      (Hatakeyama et al. 2020, ACCV); the sum divided by the number of masks and by p1 (1 - p1), which xaitk-saliency
+      leaves out. Exact for p1 = 0.5 only: xaitk-saliency 0.15 weighs the two sides with p1 and 1 - p1 exchanged.
     - ``OcclusionScoring``: by how much the score drops, on the mean of the masks that hide the pixel.
     - any other: as it comes.
 

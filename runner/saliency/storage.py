@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -23,6 +24,9 @@ COLUMNS = (
     "index", "file", "label", "predicted", "score", "target", "strength", "flag",
     "peak_row", "peak_col", "peak_in_truth", "energy_in_truth",
 )  # fmt: skip
+
+DAMAGED = (OSError, ValueError, EOFError, KeyError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error)
+"""What numpy raises for files that are not whole."""
 
 
 class SaliencyFolder:
@@ -97,8 +101,7 @@ class SaliencyFolder:
         """Return what the file of one image holds.
 
         Raises:
-            OSError, ValueError, EOFError, zipfile.BadZipFile: the file is missing or damaged.
-            TypeError: it holds something else.
+            Exception: one of ``DAMAGED``, if the file is missing, damaged, or holds something else.
         """
         with np.load(self.map_file(index), allow_pickle=False) as file:
             values: dict[str, Any] = {name: file[name] for name in file.files}
@@ -121,11 +124,14 @@ class SaliencyFolder:
 
     def _is_whole(self, index: int) -> bool:
         try:
-            return self.read(index).index == index
-        except (OSError, ValueError, EOFError, TypeError, KeyError, zipfile.BadZipFile) as error:
-            log.warning("saliency: %s cannot be read and is made anew (%s)", self.map_file(index).name, error)
-            self.map_file(index).unlink(missing_ok=True)
-            return False
+            found: object = self.read(index).index
+        except DAMAGED as error:
+            found = error
+        if found == index:
+            return True
+        log.warning("saliency: %s is damaged and made anew (%s)", self.map_file(index).name, found)
+        self.map_file(index).unlink()
+        return False
 
     def _clear(self) -> None:
         for folder, suffix in ((self.maps, "npz"), (self.overlays, "png")):

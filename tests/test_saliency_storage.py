@@ -1,0 +1,202 @@
+"""The saliency folder: files that are whole or not there, the table, and what is kept of an earlier attempt."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from runner.saliency.explanation import Explanation, scaled_maps
+from runner.saliency.settings import map_settings, weights_digest
+from runner.saliency.storage import SaliencyFolder, SavedMaps
+from tests.saliency_samples import ConvModel, RegionModel, Sample, make_explanation
+
+SETTINGS = {"saliency_method": "rise", "saliency_seed": 0}
+TRUTH = np.zeros((8, 8), dtype=bool)
+TRUTH[1:4, 2:5] = True
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> SaliencyFolder:
+    made = SaliencyFolder(tmp_path / "saliency")
+    assert made.open(SETTINGS) == set()
+    return made
+
+
+def test_everything_comes_back(folder: SaliencyFolder) -> None:
+    """What was written is read again with the same values and types, optional fields included."""
+    color_maps = np.zeros((2, 1, 8, 8), dtype=np.float32)
+    full = make_explanation(12, truth=TRUTH, color_maps=color_maps, color_strength=np.ones((2, 1), np.float32))
+    for explanation in (make_explanation(3), full):
+        folder.write(explanation)
+        again = folder.read(explanation.index)
+        for name, value in vars(explanation).items():
+            assert type(getattr(again, name)) is type(value), name
+            assert np.array_equal(getattr(again, name), value), name
+
+
+def test_a_file_is_plain_numpy(folder: SaliencyFolder) -> None:
+    """numpy alone reads a file, without pickles; its names and types are the documented ones."""
+    folder.write(make_explanation(12))
+    with np.load(folder.path / "maps" / "000012.npz", allow_pickle=False) as file:
+        types = {name: str(file[name].dtype) for name in file.files}
+    assert types == {
+        "index": "int64",
+        "image": "float32",
+        "maps": "float32",
+        "strength": "float32",
+        "flags": "<U2",
+        "targets": "int64",
+        "scores": "float32",
+        "label": "int64",
+    }
+
+
+def test_the_same_explanation_has_the_same_bytes(folder: SaliencyFolder) -> None:
+    """A file depends on nothing but what is in it."""
+    folder.write(make_explanation(1))
+    first = folder.map_file(1).read_bytes()
+    folder.write(make_explanation(1))
+    assert folder.map_file(1).read_bytes() == first
+
+
+def test_a_write_that_fails_leaves_nothing(folder: SaliencyFolder) -> None:
+    """When writing breaks off, neither the file nor a temporary one is there."""
+    with pytest.raises(ValueError, match="inhomogeneous"):
+        folder.write(make_explanation(1, maps=[np.zeros(1), np.zeros((2, 3))]))
+    assert list(folder.maps.iterdir()) == []
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "other", "renamed"])
+def test_damaged_files_are_made_anew(folder: SaliencyFolder, damage: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A file that is not whole does not count as done, is removed, and the log says so."""
+    for index in (1, 2):
+        folder.write(make_explanation(index))
+    file = folder.map_file(1)
+    content = bytearray(file.read_bytes())
+    if damage == "flipped":
+        content[len(content) // 2] ^= 0xFF
+    file.write_bytes({"truncated": content[:-30], "empty": b"", "flipped": content}.get(damage, content))
+    if damage == "other":
+        np.savez(file, index=1, label=2)
+    if damage == "renamed":
+        file.rename(folder.map_file(7))
+    assert folder.open(SETTINGS) == {2}
+    assert [each.name for each in folder.maps.iterdir()] == ["000002.npz"]
+    assert "is damaged and made anew" in caplog.text
+
+
+def test_other_settings_make_all_maps_anew(folder: SaliencyFolder, caplog: pytest.LogCaptureFixture) -> None:
+    """Maps of another seed are removed, their pictures too, and the log says what changed."""
+    caplog.set_level("INFO")
+    folder.write(make_explanation(1))
+    folder.overlay_file(1).write_bytes(b"picture")
+    assert folder.open(SETTINGS) == {1}
+    assert folder.open(SETTINGS | {"saliency_seed": 1}) == set()
+    assert not list(folder.path.rglob("*.npz")) + list(folder.path.rglob("*.png"))
+    assert "saliency_seed changed" in caplog.text
+
+
+def test_settings_tell_weights_and_parameters_apart() -> None:
+    """Another weight or seed changes the settings; batch size, limit and strategy do not."""
+    model = ConvModel()
+    settings = map_settings(Sample(), model)
+    assert (
+        map_settings(Sample(saliency_batch_size=3, saliency_limit=2, saliency_strategy="high_level"), model) == settings
+    )
+    assert map_settings(Sample(saliency_seed=1), model) != settings
+    with torch.no_grad():
+        model.network[1].running_mean[0] += 1e-6  # type: ignore[index, union-attr]
+    assert map_settings(Sample(), model)["weights"] != settings["weights"]
+    assert weights_digest(RegionModel().bfloat16()) != weights_digest(RegionModel())
+
+
+def test_saved_maps_are_in_the_order_of_the_data_set(folder: SaliencyFolder) -> None:
+    """SavedMaps is a sequence by index of the image; each is read when it is asked for."""
+    for index in (1_000_002, 5, 11):
+        folder.write(make_explanation(index))
+    (folder.maps / ".000001.npz.123.tmp").write_bytes(b"")
+    saved = SavedMaps(folder.path)
+    assert [each.index for each in saved] == [5, 11, 1_000_002]
+    assert (len(saved), saved[-1].index, [each.index for each in saved[:2]]) == (3, 1_000_002, [5, 11])
+    with pytest.raises(IndexError):
+        saved[3]
+    folder.map_file(5).unlink()
+    with pytest.raises(OSError, match="000005"):
+        saved[0]
+    assert len(SavedMaps(folder.path / "nowhere")) == 0
+
+
+def rows_of(folder: SaliencyFolder, *explanations: Explanation) -> list[dict[str, str]]:
+    folder.write_index(row for each in explanations for row in folder.index_rows(each))
+    with folder.index.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_index_has_a_row_per_map(folder: SaliencyFolder) -> None:
+    """The table says for each map where it is, what it is about and how it stands to the truth."""
+    [row] = rows_of(folder, make_explanation(12, truth=TRUTH))
+    energy = float(row.pop("energy_in_truth"))
+    assert row == {
+        "index": "12",
+        "file": "maps/000012.npz",
+        "label": "1",
+        "predicted": "1",
+        "score": "0.75",
+        "target": "1",
+        "strength": "0.25",
+        "flag": "ok",
+        "peak_row": "2",
+        "peak_col": "3",
+        "peak_in_truth": "1",
+    }
+    positive = np.clip(make_explanation(12).maps[0], 0, None)
+    assert energy == pytest.approx(positive[1:4, 2:5].sum() / positive.sum(), rel=1e-4)
+
+
+def test_index_leaves_open_what_is_not_known(folder: SaliencyFolder) -> None:
+    """Without label and truth, and with an empty truth, the cells are empty."""
+    rows = rows_of(folder, make_explanation(1, label=-1), make_explanation(2, truth=np.zeros((8, 8), dtype=bool)))
+    assert [row["label"] for row in rows] == ["", "1"]
+    assert [row["peak_in_truth"] + row["energy_in_truth"] for row in rows] == ["", ""]
+
+
+def flagged(value: float) -> dict[str, Any]:
+    return scaled_maps(np.full((1, 8, 8), value))
+
+
+@pytest.mark.parametrize(("value", "flag", "strength"), [(np.nan, "not_finite", "nan"), (0.0, "constant", "0")])
+def test_flagged_maps_point_nowhere(folder: SaliencyFolder, value: float, flag: str, strength: str) -> None:
+    """A flagged map has no peak and counts as a miss where the truth is known."""
+    [row] = rows_of(folder, make_explanation(1, truth=TRUTH, **flagged(value)))
+    assert (row["flag"], row["strength"], row["peak_row"], row["peak_col"]) == (flag, strength, "", "")
+    assert (row["peak_in_truth"], row["energy_in_truth"]) == ("0", "0")
+
+
+@pytest.mark.parametrize(("score", "label", "correct"), [(0.7, 1, True), (0.7, 0, False), (0.3, 0, True)])
+def test_a_single_score_predicts_by_one_half(score: float, label: int, correct: bool) -> None:
+    """With one score, the prediction is 1 from 0.5 on."""
+    explanation = make_explanation(scores=np.array([score], np.float32), targets=np.array([0]), label=label)
+    assert explanation.is_correct is correct
+    assert explanation.predicted_score == pytest.approx(score)
+    assert explanation.main == 0
+
+
+def test_the_main_map_is_of_the_label_then_of_the_prediction() -> None:
+    """Among several targets the label's map speaks for the image, else that of the prediction, else the first."""
+    scores = np.array([0.1, 0.2, 0.7], np.float32)
+    for targets, label, main in (([0, 1, 2], 1, 1), ([0, 2], 1, 1), ([0, 2], -1, 1), ([0], 1, 0)):
+        assert make_explanation(scores=scores, targets=np.array(targets), label=label).main == main
+
+
+@pytest.mark.parametrize("place", range(0, 2000, 97))
+def test_any_flipped_byte_is_noticed_or_harmless(folder: SaliencyFolder, place: int) -> None:
+    """A file with one changed byte either reads as before or is made anew; it never breaks the phase."""
+    folder.write(make_explanation(1))
+    content = bytearray(folder.map_file(1).read_bytes())
+    content[place % len(content)] ^= 0x55
+    folder.map_file(1).write_bytes(content)
+    if folder.open(SETTINGS):
+        assert np.array_equal(folder.read(1).maps, make_explanation(1).maps)
