@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from runner.errors import UsageError
-from runner.params.kinds import number_from_text
 
 JsonPath = tuple[str | int, ...]
 
@@ -106,9 +105,19 @@ def _csv_difference(expected: list[list[str]], actual: list[list[str]], toleranc
 
 def _cells_match(expected: str, actual: str, tolerance: float) -> bool:
     try:
-        return _is_close(number_from_text(expected), number_from_text(actual), tolerance)
+        return _is_close(_number(expected), _number(actual), tolerance)
     except ValueError:  # one of them is text
         return expected == actual
+
+
+def _number(text: str) -> int | float:
+    """Read a cell; long whole numbers, such as identifiers, keep all their digits."""
+    if "_" in text:  # Python would skip it
+        raise ValueError(f"{text!r} is not a number")
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
 
 
 def _read_json(path: Path) -> dict[JsonPath, Any]:
