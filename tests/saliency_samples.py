@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -48,7 +48,8 @@ class ConvModel(LightningModule):
             nn.LazyLinear(num_classes),
         )
         self.network(torch.zeros(2, num_channels, 16, 16))
-        self.network[-1].weight.data *= 8
+        with torch.no_grad():
+            cast(Tensor, self.network[-1].weight).mul_(8)
 
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.network(images)
@@ -107,7 +108,7 @@ class Sample(LightningContainer):
     """A container with small settings, on the CPU."""
 
     def __init__(self, **values: Any) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.accelerator = "cpu"
         self.saliency_method = "sliding_window"
         self.saliency_num_masks = 40

@@ -1,6 +1,6 @@
 """Which images are explained, and which items of the data set they are."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import pytest
@@ -24,9 +24,7 @@ class Stream(IterableDataset[Any]):
             yield torch.full((3, 16, 16), float(number))
 
 
-def numbers(
-    loaders: list[Any], done: set[int] = frozenset(), limit: int | None = None, batches: Any = 1.0
-) -> list[int]:  # type: ignore[assignment]
+def numbers(loaders: list[Any], done: Collection[int] = (), limit: int | None = None, batches: Any = 1.0) -> list[int]:
     """Go through the batches as the explainer does; return the number of each image that it would explain."""
     explained = []
     for items in open_items(loaders, done, max_items=limit, max_batches=batches):

@@ -48,7 +48,7 @@ def custom(given: Any) -> Method | BlackBox:
     return create_method(container, num_channels=3)
 
 
-# --- parameters to implementations -------------------------------------------------------------------------------------
+# --- parameters to implementations ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_descriptions_say_what_takes_the_time() -> None:
     assert describe_method(Sample(saliency_method="sliding_window")) == "sliding window 4 px, stride 2"
 
 
-# --- custom ------------------------------------------------------------------------------------------------------------
+# --- custom -----------------------------------------------------------------------------------------------------------
 
 
 def test_custom_pair_and_its_configurations_are_the_same() -> None:
@@ -144,14 +144,14 @@ def test_custom_needs_the_container_to_define_it() -> None:
     class Without(LightningContainer):
         pass
 
-    container = Without()
+    container = Without()  # type: ignore[no-untyped-call]
     container.saliency_method = "custom"
     with pytest.raises(ParameterError, match="Without must define get_saliency_generator"):
         container.validate()
     Custom(saliency_method="custom").validate()
 
 
-# --- fill --------------------------------------------------------------------------------------------------------------
+# --- fill -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_mc_rise_mixes_colors_where_masks_are_soft() -> None:
     assert np.array_equal(mixed[8:], IMAGE[8:])
 
 
-# --- scoring and strength ----------------------------------------------------------------------------------------------
+# --- scoring and strength ---------------------------------------------------------------------------------------------
 
 
 def scores_of(num_masks: int, num_classes: int = 3) -> tuple[Array, Array]:
@@ -318,10 +318,10 @@ def test_raw_scoring_goes_through_json() -> None:
 def test_colors_are_summed_up_by_the_strongest() -> None:
     """Of MC-RISE's maps the one with the larger effect counts at each pixel, with the sign of evidence."""
     raw = np.zeros((2, 1, 2, 2))
-    raw[0, 0] = [[-0.4, 0.1], [0, 0]]
-    raw[1, 0] = [[0.2, -0.1], [0.3, 0]]
+    raw[0, 0] = np.array([[-0.4, 0.1], [0, 0]])
+    raw[1, 0] = np.array([[0.2, -0.1], [0.3, 0]])
     result = scaled_maps(raw)
-    np.testing.assert_allclose(result["maps"][0], [[1, -0.25], [-0.75, 0]])
+    np.testing.assert_allclose(result["maps"][0], np.array([[1, -0.25], [-0.75, 0]]))
     assert result["strength"].tolist() == pytest.approx([0.4])
     assert result["color_strength"].tolist() == [pytest.approx([0.4]), pytest.approx([0.3])]
-    np.testing.assert_allclose(result["color_maps"][0, 0], [[-1, 0.25], [0, 0]])
+    np.testing.assert_allclose(result["color_maps"][0, 0], np.array([[-1, 0.25], [0, 0]]))

@@ -29,7 +29,7 @@ def has_color(picture: Image.Image, color: tuple[int, int, int]) -> bool:
     return bool((np.array(picture) == color).all(axis=-1).any())
 
 
-# --- colours -----------------------------------------------------------------------------------------------------------
+# --- colours ----------------------------------------------------------------------------------------------------------
 
 
 def test_zero_is_transparent_and_strength_is_opaque() -> None:
@@ -90,7 +90,7 @@ def test_full_colour_belongs_to_the_data_set() -> None:
     assert full_color([]) == full_color([0.0]) == 1.0
 
 
-# --- pictures ----------------------------------------------------------------------------------------------------------
+# --- pictures ---------------------------------------------------------------------------------------------------------
 
 
 def test_overlay_colors_follow_the_strength() -> None:
@@ -146,7 +146,7 @@ def test_an_empty_truth_has_no_outline() -> None:
 def test_several_targets_have_a_panel_each() -> None:
     """The maps of the four classes with the highest scores are drawn side by side, the best first."""
     maps = np.zeros((6, 8, 8), dtype=np.float32)
-    fields = {"maps": maps, "strength": np.ones(6, np.float32), "flags": np.array(["ok"] * 6)}
+    fields: dict[str, Any] = {"maps": maps, "strength": np.ones(6, np.float32), "flags": np.array(["ok"] * 6)}
     scores = np.array([0.05, 0.3, 0.1, 0.2, 0.15, 0.2], np.float32)
     picture = draw_overlay(make_explanation(**fields, targets=np.arange(6), scores=scores), full=1.0)
     assert picture.width == 6 + 5 * (PANEL_SIZE + 6)
@@ -163,7 +163,7 @@ def test_wrong_predictions_are_marked() -> None:
 @pytest.mark.parametrize("value", [np.nan, 0.0])
 def test_flagged_maps_are_crossed_out(value: float) -> None:
     """A map that points nowhere is crossed out instead of shown as one without evidence."""
-    flagged = make_explanation(**scaled_maps(np.full((1, 8, 8), value)))
+    flagged = make_explanation(0, **scaled_maps(np.full((1, 8, 8), value)))
     assert has_color(draw_overlay(flagged, 1.0), WRONG)
     assert not has_color(draw_overlay(make_explanation(), 1.0), WRONG)
 

@@ -2,7 +2,7 @@
 
 import csv
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -78,7 +78,7 @@ def test_damaged_files_are_made_anew(folder: SaliencyFolder, damage: str, caplog
     content = bytearray(file.read_bytes())
     if damage == "flipped":
         content[len(content) // 2] ^= 0xFF
-    file.write_bytes({"truncated": content[:-30], "empty": b"", "flipped": content}.get(damage, content))
+    file.write_bytes({"truncated": bytes(content[:-30]), "empty": b""}.get(damage, bytes(content)))
     if damage == "other":
         np.savez(file, index=1, label=2)
     if damage == "renamed":
@@ -103,12 +103,11 @@ def test_settings_tell_weights_and_parameters_apart() -> None:
     """Another weight or seed changes the settings; batch size, limit and strategy do not."""
     model = ConvModel()
     settings = map_settings(Sample(), model)
-    assert (
-        map_settings(Sample(saliency_batch_size=3, saliency_limit=2, saliency_strategy="high_level"), model) == settings
-    )
+    faster = Sample(saliency_batch_size=3, saliency_limit=2, saliency_strategy="high_level")
+    assert map_settings(faster, model) == settings
     assert map_settings(Sample(saliency_seed=1), model) != settings
     with torch.no_grad():
-        model.network[1].running_mean[0] += 1e-6  # type: ignore[index, union-attr]
+        cast(torch.Tensor, model.network[1].running_mean).add_(1e-6)
     assert map_settings(Sample(), model)["weights"] != settings["weights"]
     assert weights_digest(RegionModel().bfloat16()) != weights_digest(RegionModel())
 

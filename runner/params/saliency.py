@@ -97,8 +97,8 @@ class SaliencyParams(param.Parameterized):
     )
     saliency_centered = param.Boolean(
         default=True,
-        doc="rise, mc_rise, random_grid: subtract the mean of the perturbed scores over the masks before scoring, which "
-        "takes the pattern of the masks themselves out of the maps. The sliding methods work on differences anyway.",
+        doc="rise, mc_rise, random_grid: subtract the mean of the perturbed scores over the masks before scoring, "
+        "which takes the pattern of the masks themselves out of the maps. Sliding methods use differences anyway.",
     )
     saliency_targets = Targets(
         default="predicted", doc="Classes to explain: predicted, label, all, or indices like 0,3."

@@ -168,7 +168,8 @@ def _grown(mask: Array, width: int) -> Array:
     padded = np.pad(mask, width)
     height, breadth = mask.shape
     steps = range(2 * width + 1)
-    return np.stack([padded[y : y + height, x : x + breadth] for y in steps for x in steps]).any(axis=0)
+    shifted = [padded[y : y + height, x : x + breadth] for y in steps for x in steps]
+    return np.asarray(np.any(shifted, axis=0))
 
 
 def _crossed_out(panel: Image.Image) -> Image.Image:
