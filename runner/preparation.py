@@ -123,6 +123,8 @@ def _check_checkpoint(container: LightningContainer, *, resuming: bool) -> None:
     source = container.src_checkpoint
     if source is not None and not source.exists():
         raise ParameterError(f"src_checkpoint: there is no file or run folder {source}.")
+    if source is not None:
+        container.src_checkpoint = source.resolve()  # outputs/latest is about to point to this run
     chooses = type(container).get_checkpoint_to_test is not LightningContainer.get_checkpoint_to_test
     if not container.train and source is None and not resuming and not chooses:
         raise ParameterError(

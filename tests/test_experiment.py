@@ -192,7 +192,7 @@ def test_a_run_from_its_own_config_is_the_same_run() -> None:
 def test_weights_can_be_tested_without_training() -> None:
     """train=False with a file or a run folder gives the same test result as the run that trained."""
     trained = start("Plain")
-    for source in (trained.folder, trained.folder / "checkpoints" / "best.ckpt"):
+    for source in ("outputs/latest", trained.folder, trained.folder / "checkpoints" / "best.ckpt"):
         tested = start("Plain", train=False, src_checkpoint=source)
         assert tested.metrics["test_loss"] == trained.metrics["test_loss"]
         assert tested.phases["train"] == "skipped"
