@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import reprlib
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +22,19 @@ def number_from_text(text: str) -> int | float:
     """Read a number and keep the difference between ``1`` (int) and ``1.0`` (float).
 
     Raises:
-        ValueError: the text is no plain decimal number.
+        ValueError: the text is no plain decimal number, or too large.
     """
     stripped = text.strip()
     if not stripped.isascii() or "_" in stripped:
-        raise ValueError(f"{text!r} is not a number")
+        raise ValueError(f"{reprlib.repr(text)} is not a number")
+    word = stripped.lower().replace(".inf", "inf").replace(".nan", "nan")  # YAML's spellings beside Python's
     try:
-        return int(stripped) if _INTEGER.fullmatch(stripped) else float(stripped)
+        number = int(stripped) if _INTEGER.fullmatch(stripped) else float(word)
     except ValueError:
-        raise ValueError(f"{text!r} is not a number") from None
+        raise ValueError(f"{reprlib.repr(text)} is not a number, or too large") from None
+    if math.isinf(number) and "inf" not in word:
+        raise ValueError(f"{reprlib.repr(text)} is too large")
+    return number
 
 
 class IntOrFloat(param.Parameter[Any]):
