@@ -197,8 +197,8 @@ def _new(request: Request) -> int:
 
 
 def _print_result(result: Any) -> None:
-    from runner.experiment import shown
     from runner.progress import format_metrics
+    from runner.run_record import shown
 
     tested = {name: value for name, value in result.metrics.items() if not name.startswith("train")}
     print(f"{result.model}  {format_metrics(tested)}".rstrip())
@@ -211,8 +211,8 @@ def _print_error(message: str, outcome: dict[str, Any]) -> None:
         sys.stdout.flush()
         print(f"error: {message}", file=sys.stderr)
         if outcome.get("folder"):
-            from runner.experiment import resume_command, shown
             from runner.run_folder import RunFolder
+            from runner.run_record import resume_command, shown
 
             folder = RunFolder(outcome["folder"])
             print(f"The run is in {shown(folder.path)}; everything is in {folder.log.name}.", file=sys.stderr)

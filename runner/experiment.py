@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -11,15 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner.atomic_files import write_text
 from runner.container import LightningContainer
-from runner.environment import record_environment
 from runner.errors import RunFailedError, RunInterrupted
-from runner.help_text import config_text
 from runner.log_setup import FILE_ONLY, RunContext, console_logging, log_to_file
 from runner.preparation import Plan, Prepared, prepare
 from runner.process_state import joined_run_folder, run_environment
 from runner.run_folder import RunFolder
+from runner.run_record import record, record_found, resume_command
 from runner.status_file import StatusFile
 from runner.stop_signals import StopSignals
 
@@ -135,7 +132,7 @@ def _run_recorded(
     stop = StopSignals()
     try:
         with stop.installed():
-            _record(plan, prepared, folder)
+            record(plan, prepared, folder)
             with run_environment(folder.path):
                 _run_phases(prepared, folder, status, stop, context, resuming=plan.resume is not None)
     except RunInterrupted as error:
@@ -144,7 +141,7 @@ def _run_recorded(
         raise
     except BaseException as error:
         status.update(state="failed", exit_reason=f"{type(error).__name__}: {error}")
-        logging.getLogger(FILE_ONLY).error("phase %s failed", context.phase, exc_info=error)
+        logging.getLogger(FILE_ONLY).exception("phase %s failed", context.phase)
         raise
     result = _result(prepared, folder, status)
     status.update(state="completed", phase="end", exit_reason="done")
@@ -181,7 +178,7 @@ def _run_phases(
             folder.add_results(name, {"metrics": outcome.metrics, **outcome.details})
         status.phase_completed(name, seconds, outcome.skipped)
         if name == "train" and run.found_values:
-            _record_found(prepared, folder, run)
+            record_found(prepared, folder, run.found_values)
         _say_outcome(name, outcome, seconds)
     _warn_if_untested(status)
     _enter(context, status, "report")
@@ -203,8 +200,9 @@ def _set_up(prepared: Prepared, folder: RunFolder, stop: StopSignals) -> Run:
     model = container.create_model()
     if not isinstance(model, LightningModule):
         raise RunFailedError(f"{prepared.name}.create_model() returned a {type(model).__name__}, no LightningModule.")
-    if isinstance(model, LightningModuleWithOptimizer):
-        model.use_parameters(container)
+    for module in model.modules():
+        if isinstance(module, LightningModuleWithOptimizer):
+            module.use_parameters(container)
     container._model = model
     data = container.get_data_module()
     if data is not None and not isinstance(data, LightningDataModule):
@@ -262,33 +260,6 @@ def _resume_checkpoint(run: Run) -> Path | None:
     return folder.last_checkpoint if folder.last_checkpoint.is_file() else None
 
 
-def _record(plan: Plan, prepared: Prepared, folder: RunFolder) -> None:
-    """Write config.yaml and environment.json, and say what is run."""
-    values = prepared.values
-    if folder.config.is_file():  # resumed: who set a value stays known
-        earlier = re.findall(r"^(\w+): .*  # (.*)$", folder.config.read_text(encoding="utf-8"), re.MULTILINE)
-        known = dict(earlier)
-        for name, origin in values.origins.items():
-            if origin.startswith(folder.config.name):
-                values.origins[name] = known.get(name, origin)
-    write_text(folder.config, config_text(values, prepared.model, docs=False))
-    environment = record_environment(folder, list(plan.command_line), _code_folder(prepared.container))
-    _say_start(prepared, folder, environment)
-
-
-def _record_found(prepared: Prepared, folder: RunFolder, run: Run) -> None:
-    for name in run.found_values:
-        prepared.values.origins[name] = "Lightning's tuner"
-    write_text(folder.config, config_text(prepared.values, prepared.model, docs=False))
-
-
-def _code_folder(container: LightningContainer) -> Path:
-    import inspect
-
-    file = inspect.getsourcefile(type(container))
-    return Path(file).absolute().parent if file and Path(file).is_file() else Path.cwd()
-
-
 def _enter(context: RunContext, status: StatusFile, phase: str) -> None:
     context.phase = phase
     status.update(phase=phase)
@@ -315,30 +286,6 @@ def _result(prepared: Prepared, folder: RunFolder, status: StatusFile) -> RunRes
         metrics |= outcome.get("metrics", {})
     phases = {name: outcome["state"] for name, outcome in status.phases.items()}
     return RunResult("completed", prepared.name, folder.path, metrics, phases)
-
-
-def resume_command(folder: RunFolder) -> str:
-    """Return the command that goes on with the run."""
-    return f"python runner.py --resume={shown(folder.path)}"
-
-
-def shown(path: Path) -> Path:
-    """Return *path* relative to the working directory where it lies below."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-
-
-def _say_start(prepared: Prepared, folder: RunFolder, environment: dict[str, Any]) -> None:
-    git = environment.get("git") or {}
-    commit = f"git {git['commit'][:7]}{' +changes' if git.get('dirty') else ''}" if git.get("commit") else "no git"
-    seed = prepared.container.effective_random_seed
-    log.info("%s  ·  %s  ·  %s  ·  seed %d", prepared.name, shown(folder.path), commit, seed)
-    changed = [
-        f"{name} {getattr(prepared.container, name)} ({origin})"
-        for name, origin in prepared.values.origins.items()
-        if origin not in ("default", "container")
-    ]
-    if changed and len(changed) <= 12:
-        log.info("set: %s", "  ".join(changed))
 
 
 def _say_outcome(name: str, outcome: PhaseResult, seconds: float) -> None:

@@ -360,7 +360,7 @@ def test_expected_files_are_compared(project: Path, content: str) -> None:
     if content == "same":
         start("Plain", regression_test_folder=expected)
         return
-    with pytest.raises((RunFailedError, UsageError), match=r"metrics\.csv" if content == "other" else "no files"):
+    with pytest.raises((RunFailedError, UsageError), match=r"metrics\.csv" if content == "other" else "is empty"):
         start("Plain", regression_test_folder=expected)
 
 
