@@ -10,11 +10,19 @@ from typing import Any
 
 import param
 
-from runner import param_values
 from runner.command_line import OPTIONS, Override
 from runner.config_files import ConfigValue
 from runner.container import LightningContainer, MisspeltParameterError
 from runner.errors import ParameterError, RunnerError, UsageError, UserCodeError, nearest
+from runner.param_values import (
+    accepts_bare_flag,
+    check,
+    describe,
+    from_node,
+    from_text,
+    has_text_form,
+    settable_parameters,
+)
 from runner.params.kinds import is_path_parameter
 
 OTHER_NAMES = {
@@ -108,7 +116,7 @@ def refuse_collisions(cls: type[LightningContainer]) -> None:
 
 def unknown_name(cls: type[LightningContainer], name: str) -> str:
     """Return the sentence that says that *name* is no parameter, with the nearest that are."""
-    known = param_values.settable_parameters(cls)
+    known = settable_parameters(cls)
     bare = name.removeprefix("pl_")
     other = OTHER_NAMES.get(bare, bare)
     candidates = [other] if other in known or other in OPTIONS else nearest(name, [*known, *OPTIONS])
@@ -119,7 +127,7 @@ def unknown_name(cls: type[LightningContainer], name: str) -> str:
 
 
 def _from_override(cls: type[LightningContainer], override: Override) -> _Setting:
-    known = param_values.settable_parameters(cls)
+    known = settable_parameters(cls)
     name, flag = override.name, f"--{override.flag}"
     positive = name.removeprefix("no_")
     if name not in known and positive != name and isinstance(known.get(positive), param.Boolean):
@@ -130,23 +138,23 @@ def _from_override(cls: type[LightningContainer], override: Override) -> _Settin
         raise ParameterError(unknown_name(cls, name))
     parameter = known[name]
     if override.value is None:
-        if not param_values.accepts_bare_flag(parameter):
-            raise ParameterError(f"{flag} needs a value: {flag}={param_values.describe(parameter)}.")
+        if not accepts_bare_flag(parameter):
+            raise ParameterError(f"{flag} needs a value: {flag}={describe(parameter)}.")
         return _Setting(name, True, "command line", flag)
     try:
-        value = param_values.from_text(parameter, override.value)
+        value = from_text(parameter, override.value)
     except ValueError as error:
         raise ParameterError(f"{flag}={override.value}: {error}.") from None
     return _Setting(name, value, "command line", f"{flag}={override.value}")
 
 
 def _from_config(cls: type[LightningContainer], value: ConfigValue) -> _Setting:
-    known = param_values.settable_parameters(cls)
+    known = settable_parameters(cls)
     place = f"{value.file}:{value.line}"
     if value.name not in known:
         raise ParameterError(f"{place}: {unknown_name(cls, value.name).replace('--', '')}")
     try:
-        converted = param_values.from_node(known[value.name], value.node)
+        converted = from_node(known[value.name], value.node)
     except ValueError as error:
         raise ParameterError(f"{place}: {value.name}: {error}.") from None
     return _Setting(value.name, converted, f"{value.file.name}:{value.line}", f"{place}: {value.name}")
@@ -156,12 +164,12 @@ def _from_argument(cls: type[LightningContainer], name: str, value: Any) -> _Set
     if name not in cls.param or name == "name":
         raise ParameterError(unknown_name(cls, name).replace("--", ""))
     parameter = cls.param[name]
-    if isinstance(value, str) and param_values.has_text_form(parameter):
+    if isinstance(value, str) and has_text_form(parameter):
         try:
-            param_values.check(parameter, value)
+            check(parameter, value)
         except ValueError:
             try:
-                value = param_values.from_text(parameter, value)
+                value = from_text(parameter, value)
             except ValueError as error:
                 raise ParameterError(f"{name}={value!r}: {error}.") from None
     return _Setting(name, value, "argument of run()", f"{name}={value!r}")
@@ -193,7 +201,7 @@ def _note_changes(values: ContainerValues, before: Mapping[str, Any], origin: st
 
 def names_of(cls: type[LightningContainer]) -> Iterable[str]:
     """Return the names of all parameters whose values a run records."""
-    return param_values.settable_parameters(cls)
+    return settable_parameters(cls)
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -217,7 +225,7 @@ def _set(values: ContainerValues, setting: _Setting) -> None:
     parameter = type(values.container).param[setting.name]
     try:
         if not (is_path_parameter(parameter) and isinstance(setting.value, str)):
-            param_values.check(parameter, setting.value)
+            check(parameter, setting.value)
         setattr(values.container, setting.name, setting.value)
     except (ValueError, TypeError) as error:
         raise ParameterError(f"{setting.place}: {str(error).rstrip('.')}.") from None

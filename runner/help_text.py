@@ -10,10 +10,10 @@ from typing import Any
 
 import param
 
-from runner import param_values
 from runner.command_line import COMMANDS, OPTIONS
 from runner.container import LightningContainer
 from runner.container_values import ContainerValues
+from runner.param_values import describe, settable_parameters, to_text, to_yaml
 from runner.params import GROUPS
 
 WIDTH = 100
@@ -67,7 +67,7 @@ def config_text(values: ContainerValues, model: str, *, docs: bool) -> str:
         lines += ["", f"# --- {title} ---"]
         for name in names:
             parameter = cls.param[name]
-            value = param_values.to_yaml(parameter, getattr(values.container, name))
+            value = to_yaml(parameter, getattr(values.container, name))
             if docs:
                 lines += [f"# {line}" for line in _explanation(parameter)]
                 lines.append(f"{name}: {value}")
@@ -78,7 +78,7 @@ def config_text(values: ContainerValues, model: str, *, docs: bool) -> str:
 
 def parameter_groups(cls: type[LightningContainer]) -> Iterator[tuple[str, list[str]]]:
     """Yield title and parameter names of each group: the container's own first, nothing twice."""
-    known = param_values.settable_parameters(cls)
+    known = settable_parameters(cls)
     framework = LightningContainer.param
     own = [name for name in known if name not in framework]
     if own:
@@ -90,9 +90,9 @@ def parameter_groups(cls: type[LightningContainer]) -> Iterator[tuple[str, list[
 
 def _parameter_lines(values: ContainerValues, name: str) -> Iterable[str]:
     parameter = type(values.container).param[name]
-    default = param_values.to_text(parameter, getattr(values.container, name))
-    kind = param_values.describe(parameter)
-    yield f"  --{name}  ({kind}; default: {default})"
+    default = to_text(parameter, getattr(values.container, name))
+    kind = describe(parameter)
+    yield f"  --{name}  ({kind}; default: {default or 'empty'})"
     if parameter.doc:
         doc = " ".join(parameter.doc.split())
         yield from textwrap.wrap(doc, WIDTH, initial_indent="      ", subsequent_indent="      ")
@@ -100,7 +100,7 @@ def _parameter_lines(values: ContainerValues, name: str) -> Iterable[str]:
 
 def _explanation(parameter: param.Parameter[Any]) -> list[str]:
     doc = " ".join((parameter.doc or "").split())
-    return textwrap.wrap(f"{doc} [{param_values.describe(parameter)}]".strip(), WIDTH - 2)
+    return textwrap.wrap(f"{doc} [{describe(parameter)}]".strip(), WIDTH - 2)
 
 
 def _options() -> Iterator[str]:
@@ -128,4 +128,4 @@ def _one_line(text: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    return param_values.to_yaml(param.String(), text)
+    return to_yaml(param.String(), text)

@@ -163,8 +163,10 @@ class RunCheckpoints(Checkpoint):
         """Write the epoch's row before its checkpoint: Lightning would log it after, and a kill between lose it."""
         results = trainer._results
         if results is not None:
-            metrics = results.metrics(on_step=False)["log"] | {"epoch": trainer.current_epoch}
-            self._metrics.log_metrics(metrics, step=trainer.fit_loop.epoch_loop._batches_that_stepped - 1)
+            logged = {name: float(value) for name, value in results.metrics(on_step=False)["log"].items()}
+            self._metrics.log_metrics(
+                logged | {"epoch": trainer.current_epoch}, step=trainer.fit_loop.epoch_loop._batches_that_stepped - 1
+            )
             self._metrics.save()
 
     def _save_last(self, trainer: Trainer) -> None:

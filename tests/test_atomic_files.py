@@ -14,7 +14,7 @@ def test_an_exception_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     write_text(path, "old")
     with pytest.raises(TypeError), atomic_file(path) as file:
-        file.write("no bytes")  # type: ignore[arg-type]
+        file.write("no bytes")  # type: ignore[call-overload]
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -59,8 +59,8 @@ def draw_overlay(explanation: Explanation, full: float) -> Image.Image:
         full: The strength that has the full colour, see :func:`full_color`.
     """
     order = np.argsort(-explanation.scores[explanation.targets], kind="stable")[:MAX_PANELS]
-    panels = [_image_panel(explanation, PANEL_SIZE)]
-    panels += [_map_panel(explanation, int(place), full, PANEL_SIZE) for place in order]
+    panels = [_image_panel(explanation, PANEL_SIZE, MAX_PANEL_SIZE)]
+    panels += [_map_panel(explanation, int(place), full, PANEL_SIZE, MAX_PANEL_SIZE) for place in order]
     captions = [_image_caption(explanation)] + [_map_caption(explanation, int(place)) for place in order]
     width, height = panels[0].size
     column = max(width, *(_width(text) for text in captions)) + _GAP
@@ -102,17 +102,14 @@ def _tile(explanation: Explanation, full: float, size: tuple[int, int]) -> Image
     tile = Image.new("RGB", size, _PAPER)
     if explanation.is_correct is False:
         ImageDraw.Draw(tile).rectangle((1, 1, size[0] - 2, size[1] - 2), outline=_WRONG, width=2)
+    main, sides = explanation.main, (SHEET_PANEL_SIZE, SHEET_PANEL_SIZE)
     panels = (
-        (_image_panel(explanation, SHEET_PANEL_SIZE), _image_caption(explanation)),
-        (
-            _map_panel(explanation, explanation.main, full, SHEET_PANEL_SIZE),
-            _map_caption(explanation, explanation.main),
-        ),
+        (_image_panel(explanation, *sides), _image_caption(explanation)),
+        (_map_panel(explanation, main, full, *sides), _map_caption(explanation, main)),
     )
     for number, (panel, text) in enumerate(panels):
         x = _GAP + number * (SHEET_PANEL_SIZE + _GAP)
         _write(tile, (x, _GAP), text, _color_of(explanation))
-        panel.thumbnail((SHEET_PANEL_SIZE, SHEET_PANEL_SIZE), Image.Resampling.BOX)
         tile.paste(panel, (x, _HEAD + _GAP))
     return tile
 
@@ -130,45 +127,49 @@ def _draw_scale(sheet: Image.Image, corner: tuple[int, int], full: float) -> Non
     _write(sheet, (x + width + _GAP, y), right)
 
 
-def _image_panel(explanation: Explanation, size: int) -> Image.Image:
-    return _panel(displayed(explanation.image), explanation.truth, size)
+def _image_panel(explanation: Explanation, least: int, most: int) -> Image.Image:
+    return _panel(displayed(explanation.image), explanation.truth, least, most)
 
 
-def _map_panel(explanation: Explanation, place: int, full: float, size: int) -> Image.Image:
+def _map_panel(explanation: Explanation, place: int, full: float, least: int, most: int) -> Image.Image:
     underlay = greyed(displayed(explanation.image))
     if explanation.is_flagged(place):
-        return _crossed_out(_panel(underlay, explanation.truth, size))
-    return _panel(
-        blend(underlay, explanation.maps[place] * (explanation.strength[place] / full)), explanation.truth, size
-    )
+        return _crossed_out(_panel(underlay, explanation.truth, least, most))
+    values = explanation.maps[place] * (explanation.strength[place] / full)
+    return _panel(blend(underlay, values), explanation.truth, least, most)
 
 
-def _panel(picture: Array, truth: Array | None, size: int) -> Image.Image:
-    """Enlarge a picture, uint8 (H, W, 3), to *size* in whole steps, or make it smaller, and outline the truth."""
-    longer = max(picture.shape[:2])
-    factor = max(1, math.ceil(size / longer)) if longer < size else 1
+def _panel(picture: Array, truth: Array | None, least: int, most: int) -> Image.Image:
+    """Outline the truth on a picture whose longer side was brought between *least* and *most* pixels.
+
+    Args:
+        picture: uint8 (H, W, 3), enlarged in whole steps without smoothing.
+        truth: bool (H, W).
+        least: Of the longer side.
+        most: Of the longer side.
+    """
+    factor = math.ceil(least / max(picture.shape[:2]))
     panel = Image.fromarray(picture.repeat(factor, axis=0).repeat(factor, axis=1))
-    if truth is not None and truth.any():
-        panel = _outlined(panel, truth.repeat(factor, axis=0).repeat(factor, axis=1))
-    panel.thumbnail((MAX_PANEL_SIZE, MAX_PANEL_SIZE), Image.Resampling.BOX)
-    return panel
+    panel.thumbnail((most, most), Image.Resampling.BOX)
+    if truth is None:
+        return panel
+    resized = Image.fromarray(truth).convert("L").resize(panel.size, Image.Resampling.BOX)
+    return _outlined(panel, np.array(resized) > 0)
 
 
 def _outlined(panel: Image.Image, truth: Array) -> Image.Image:
     """Draw a white line along the inner and a black one along the outer side of the truth's edge."""
     array = np.array(panel)
-    width = max(1, round(max(truth.shape) / 256))
-    array[_grown(truth, width) & ~truth] = (0, 0, 0)
-    array[truth & _grown(~truth, width)] = (255, 255, 255)
+    array[_grown(truth) & ~truth] = (0, 0, 0)
+    array[truth & _grown(~truth)] = (255, 255, 255)
     return Image.fromarray(array)
 
 
-def _grown(mask: Array, width: int) -> Array:
-    """Return *mask*, bool (H, W), with *width* more pixels on each side."""
-    padded = np.pad(mask, width)
-    height, breadth = mask.shape
-    steps = range(2 * width + 1)
-    shifted = [padded[y : y + height, x : x + breadth] for y in steps for x in steps]
+def _grown(mask: Array) -> Array:
+    """Return *mask*, bool (H, W), with one more pixel on each side."""
+    padded = np.pad(mask, 1)
+    height, width = mask.shape
+    shifted = [padded[y : y + height, x : x + width] for y in range(3) for x in range(3)]
     return np.asarray(np.any(shifted, axis=0))
 
 
