@@ -137,6 +137,15 @@ def test_the_truth_is_outlined_sharply() -> None:
     assert panel[96, 96].tolist() == [128, 128, 128]
 
 
+def test_the_outline_of_a_large_image_is_drawn_at_the_size_shown() -> None:
+    """Also on a panel that was made smaller the lines are black and white, one pixel wide."""
+    truth = np.zeros((1024, 1024), dtype=bool)
+    truth[256:768, 256:768] = True
+    fields: dict[str, Any] = {"image": np.full((3, 1024, 1024), 0.5, np.float32), "maps": np.zeros((1, 1024, 1024))}
+    panel = np.array(draw_overlay(make_explanation(0, **fields, truth=truth), full=1.0))[-518:-6, 6:518]
+    assert panel[256, 126:130, 0].tolist() == [128, 0, 255, 128]
+
+
 def test_an_empty_truth_has_no_outline() -> None:
     """Nothing is drawn for a truth without a pixel."""
     without, empty = make_explanation(), make_explanation(truth=np.zeros((8, 8), dtype=bool))
