@@ -84,19 +84,15 @@ def _dispatch(request: Request, argv: Sequence[str], outcome: dict[str, Any]) ->
     if request.version:
         print(__version__)
         return EXIT_DONE
-    if request.list or request.command == "list":
-        return _list(request)
-    if request.command == "new":
-        return _new(request)
-    if request.command == "doctor":
-        from runner.doctor import doctor
-
-        return doctor(sys.stdout)
-    if request.help and request.model is None and not request.config:
+    commands = {"list": _list, "new": _new, "doctor": _doctor}
+    command = "list" if request.list else request.command
+    if request.help and (command in commands or (request.model is None and not request.config)):
         from runner.help_text import program_help
 
         print(program_help(PROGRAM))
         return EXIT_DONE
+    if command in commands:
+        return commands[command](request)
     if request.help or request.print_config:
         return _show_container(request)
     return _run(request, argv, outcome)
@@ -194,6 +190,13 @@ def _new(request: Request) -> int:
         print(f"wrote {shown_path(path)}")
     print(f"Run it: {PROGRAM} --model={name}")
     return EXIT_DONE
+
+
+def _doctor(request: Request) -> int:
+    del request
+    from runner.doctor import doctor
+
+    return doctor(sys.stdout)
 
 
 def _print_result(result: Any) -> None:

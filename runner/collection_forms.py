@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from runner import strict_yaml
 from runner.strict_yaml import ListNode, MappingNode, Node, Scalar
 from runner.text_forms import PlainValue, TextForm, parsed
+
+_MAY_RUN_CODE = frozenset({".pkl", ".h5", ".hdf5"})
+"""Files that pandas reads by unpickling."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,8 @@ class TupleValue(ListValue):
 class MappingValue(TextForm):
     """A mapping as YAML or JSON has it."""
 
+    kind = "mapping like {a: 1}"
+
     def from_text(self, text: str) -> Any:
         """Read ``{a: 1, b: [2, 3]}``."""
         if not text.strip():
@@ -93,14 +100,10 @@ class MappingValue(TextForm):
         return self.from_node(parsed(text))
 
     def from_node(self, node: Node) -> Any:
-        """Read a YAML mapping; a quoted scalar holds one as text."""
+        """Read a YAML mapping."""
         if isinstance(node, MappingNode):
             return strict_yaml.to_plain(node)
         raise ValueError(f"{reprlib.repr(str(node))} is not a {self.describe()}")
-
-    def describe(self) -> str:
-        """Say in a few words what values there are."""
-        return "mapping like {a: 1}"
 
 
 @dataclass(frozen=True)
@@ -126,8 +129,8 @@ class SerializedValue(TextForm):
         return f"{type(self.parameter).__name__} as nested lists, or file"
 
     def _deserialized(self, plain: Any) -> Any:
-        if isinstance(plain, str) and ".pkl" in plain.lower():
-            raise ValueError(f"{plain!r} is a pickle, which could run code; use another format")
+        if isinstance(plain, str) and _MAY_RUN_CODE.intersection(Path(plain).suffixes):
+            raise ValueError(f"{plain!r} could run code when it is read; use another format, such as CSV")
         try:
             return self.parameter.deserialize(plain)
         except (ValueError, TypeError, OSError) as error:
@@ -211,10 +214,11 @@ class OwnForm(TextForm):
         return self.parameter.from_text(text)
 
     def from_node(self, node: Node) -> Any:
-        """Return what the parameter reads; a YAML list is first turned into the parameter's text."""
+        """Return what the parameter reads; a YAML list or mapping is first turned into text."""
         if isinstance(node, Scalar):
             return self.from_text(node.text)
-        return self.from_text(self.to_text(strict_yaml.to_plain(node)))
+        plain = strict_yaml.to_plain(node)
+        return self.from_text(self.to_text(plain) if isinstance(plain, list) else json.dumps(plain))
 
     def to_node(self, value: Any) -> Scalar:
         """Return the parameter's text, without quotes where it is a number or a truth value."""

@@ -129,22 +129,29 @@ def _split(argv: Sequence[str]) -> tuple[str, tuple[str, ...], list[Override]]:
     positional: list[str] = []
     options: list[Override] = []
     while words:
-        word = words.pop(0)
-        if word == "-h":
-            word = "--help"
-        if not word.startswith("-"):
-            positional.append(word)
-            continue
-        flag, separator, text = word[2:].partition("=")
-        if not word.startswith("--") or not _NAME.fullmatch(flag):
-            raise UsageError(f"Cannot read {word!r}; options look like --name=value.")
-        value = text if separator else None
-        takes_next = words and (not words[0].startswith("-") or _NEGATIVE_NUMBER.match(words[0]))
-        if value is None and takes_next and not (command == "new" and not positional):
-            value = words.pop(0)
-        options.append(Override(flag.replace("-", "_"), value, flag))
+        if not words[0].startswith("-"):
+            positional.append(words.pop(0))
+        else:
+            options.append(_take_option(words, may_take_next=command != "new" or bool(positional)))
     _check_positional(command, positional)
     return command, tuple(positional), options
+
+
+def _take_option(words: list[str], *, may_take_next: bool) -> Override:
+    """Remove an option, and its value where that is the next word, from the front of *words*."""
+    word = "--help" if words[0] == "-h" else words[0]
+    flag, separator, text = word[2:].partition("=")
+    if not word.startswith("--") or not _NAME.fullmatch(flag):
+        raise UsageError(f"Cannot read {word!r}; options look like --name=value.")
+    del words[0]
+    value = text if separator else None
+    if value is None and may_take_next and words and _looks_like_a_value(words[0]):
+        value = words.pop(0)
+    return Override(flag.replace("-", "_"), value, flag)
+
+
+def _looks_like_a_value(word: str) -> bool:
+    return not word.startswith("-") or _NEGATIVE_NUMBER.match(word) is not None
 
 
 def _check_positional(command: str, positional: Sequence[str]) -> None:

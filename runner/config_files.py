@@ -91,7 +91,7 @@ def _find(name: str, folder: Path, configs_folder: Path, *, place: str) -> Path:
     """Return the file called *name*, as a path from *folder* or as a bare name in *configs_folder*."""
     candidates = list(_candidates(name, [folder, configs_folder]))
     for candidate in candidates:
-        if candidate.is_file():
+        if _is_file(candidate):
             return candidate
     known = sorted(file.stem for file in configs_folder.glob("*.y*ml") if file.suffix in SUFFIXES)
     looked = ", ".join(dict.fromkeys(map(str, candidates)))
@@ -109,3 +109,10 @@ def _candidates(name: str, folders: Sequence[Path]) -> Iterator[Path]:
     for folder in folders if is_bare else folders[:1]:
         for suffix in SUFFIXES:
             yield folder / (str(path) + suffix)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # too long a name, or one with a NUL
+        return False

@@ -64,8 +64,10 @@ def find_container(model: str, containers: Path, namespace: str | None = None) -
         UserCodeError: importing the file that holds it raised.
     """
     file, separator, name = model.rpartition(":")
-    if separator or model.endswith(".py"):
-        return _from_file(Path(file if separator else model), name if separator else None)
+    if separator:
+        return _from_file(Path(file), name)
+    if model.endswith(".py"):
+        return _from_file(Path(model), None)
     if not all(part.isidentifier() for part in model.split(".")):
         raise ContainerNotFoundError(
             f"{model!r} is no name of a container: use Name, pkg.module.Name or path/file.py:Name."

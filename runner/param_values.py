@@ -11,18 +11,16 @@ from typing import Any
 import param
 
 from runner import strict_yaml
+from runner.choice_forms import ChoiceValue, EnumValue, OrNone
 from runner.collection_forms import EitherValue, ListValue, MappingValue, OwnForm, SerializedValue, TupleValue
 from runner.params.kinds import BoolOrInt
 from runner.strict_yaml import Node
 from runner.text_forms import (
     BytesValue,
-    ChoiceValue,
     DateValue,
-    EnumValue,
     FloatValue,
     IntegerValue,
     NumberValue,
-    OrNone,
     PathValue,
     PlainValue,
     TextForm,
@@ -71,7 +69,8 @@ def from_text(parameter: Parameter, text: str) -> Any:
     try:
         return _known_form(parameter).from_text(text)
     except ValueError as error:
-        raise ValueError(_with_allowed(parameter, error)) from None
+        reason = error if text else ValueError("a value is needed")
+        raise ValueError(_with_allowed(parameter, reason)) from None
 
 
 def from_node(parameter: Parameter, node: Node) -> Any:

@@ -125,15 +125,21 @@ def _check_checkpoint(container: LightningContainer, *, resuming: bool) -> None:
         raise ParameterError(f"src_checkpoint: there is no file or run folder {source}.")
     if source is not None:
         container.src_checkpoint = source.resolve()  # outputs/latest is about to point to this run
+    if container.train:
+        _check_start(container)
+        return
     chooses = type(container).get_checkpoint_to_test is not LightningContainer.get_checkpoint_to_test
-    if not container.train and source is None and not resuming and not chooses:
+    if source is None and not resuming and not chooses:
         raise ParameterError(
             "train=False leaves no weights to test: say which with --src_checkpoint=<file or run folder>."
         )
-    if container.train and source is not None and not container.load_weights_only:
+
+
+def _check_start(container: LightningContainer) -> None:
+    if container.src_checkpoint is not None and not container.load_weights_only:
         raise ParameterError(
-            f"src_checkpoint={source} together with training: add --load_weights_only to start from its weights, "
-            "or --train=False to test them; to go on with a run: --resume=<run folder>."
+            f"src_checkpoint={container.src_checkpoint} together with training: add --load_weights_only to start from "
+            "its weights, or --train=False to test them; to go on with a run: --resume=<run folder>."
         )
 
 

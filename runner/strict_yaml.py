@@ -6,6 +6,7 @@ What a plain scalar means is left to whoever knows the type wanted; :func:`to_pl
 from __future__ import annotations
 
 import math
+import numbers
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -259,10 +260,10 @@ def from_plain(value: Any, depth: int = 0) -> Node:
         raise ValueError(f"a value nested deeper than {MAX_DEPTH - 2} levels has no text form")
     if value is None or isinstance(value, bool):
         return Scalar({None: "null", True: "true", False: "false"}[value])
-    if isinstance(value, int):
-        return Scalar(int.__repr__(value))
-    if isinstance(value, float):
-        return Scalar(float_text(value))
+    if isinstance(value, numbers.Integral):  # NumPy's too
+        return Scalar(str(int(value)))
+    if isinstance(value, numbers.Real):
+        return Scalar(float_text(float(value)))
     if isinstance(value, str):
         return Scalar(str.__str__(value), quoted=True)
     if isinstance(value, list | tuple):
@@ -285,7 +286,7 @@ def float_text(number: float) -> str:
         return ".nan"
     if math.isinf(number):
         return ".inf" if number > 0 else "-.inf"
-    text = float.__repr__(number)
+    text = repr(number)
     return text if "." in text else text.replace("e", ".0e")
 
 

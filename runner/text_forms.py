@@ -1,4 +1,4 @@
-"""The text forms of single values: a number, a word, a path, a date, one out of several."""
+"""The text forms of single values: a number, a text, a path, a date."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from runner import strict_yaml
 from runner.command_line import truth_value
@@ -18,11 +18,17 @@ from runner.params.kinds import number_from_text
 from runner.strict_yaml import Node, Scalar
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
-_MARKED_NONE = re.compile(r'("*)None\1')
 
 
 class TextForm(ABC):
     """How values of one kind are read from, and written to, the command line and YAML."""
+
+    kind: ClassVar[str]
+    """What the values are, in a few words, where that is the same for all parameters."""
+
+    def describe(self) -> str:
+        """Say in a few words what values there are."""
+        return self.kind
 
     @abstractmethod
     def from_text(self, text: str) -> Any:
@@ -31,10 +37,6 @@ class TextForm(ABC):
         Raises:
             ValueError: it means none.
         """
-
-    @abstractmethod
-    def describe(self) -> str:
-        """Say in a few words what values there are."""
 
     def from_node(self, node: Node) -> Any:
         """Return the value that *node* means: by default a scalar's text means what it does on the command line.
@@ -74,17 +76,17 @@ class TextForm(ABC):
 class TextValue(TextForm):
     """A text as it is."""
 
+    kind = "text"
+
     def from_text(self, text: str) -> str:
         """Return *text* itself."""
         return text
 
-    def describe(self) -> str:
-        """Say in a few words what values there are."""
-        return "text"
-
 
 class IntegerValue(TextForm):
     """A whole number in plain decimal digits."""
+
+    kind = "int"
 
     def from_text(self, text: str) -> int:
         """Read an int; ``3.7``, ``1_000`` and digits of other scripts are none."""
@@ -95,21 +97,15 @@ class IntegerValue(TextForm):
         except ValueError:  # Python reads no more than 4300 digits
             raise ValueError(f"{reprlib.repr(text)} has too many digits") from None
 
-    def describe(self) -> str:
-        """Say in a few words what values there are."""
-        return "int"
-
 
 class NumberValue(TextForm):
     """A number: ``1`` stays an int and ``1.0`` a float."""
 
+    kind = "float"
+
     def from_text(self, text: str) -> int | float:
         """Read a number."""
         return number_from_text(text)
-
-    def describe(self) -> str:
-        """Say in a few words what values there are."""
-        return "float"
 
 
 class FloatValue(NumberValue):
@@ -126,18 +122,18 @@ class FloatValue(NumberValue):
 class TruthValue(TextForm):
     """True or False in the many words for it."""
 
+    kind = "true or false"
+
     def from_text(self, text: str) -> bool:
         """Read on/off, true/false, t/f, yes/no, y/n or 1/0 in any case."""
         return truth_value(text)
-
-    def describe(self) -> str:
-        """Say in a few words what values there are."""
-        return "true or false"
 
 
 @dataclass(frozen=True)
 class PathValue(TextForm):
     """A path, made absolute; a :class:`Path`, or a text for the param library's own path parameters."""
+
+    kind = "path"
 
     as_text: bool = False
     stays_relative: bool = False
@@ -145,7 +141,7 @@ class PathValue(TextForm):
 
     def from_text(self, text: str) -> Path | str:
         """Read a path; ``~`` is the home folder."""
-        if not text:
+        if not text:  # Path("") would be the working directory
             raise ValueError("a path is needed")
         try:
             path = Path(text).expanduser()
@@ -157,10 +153,6 @@ class PathValue(TextForm):
     def to_node(self, value: Any) -> Scalar:
         """Return the path as a text."""
         return Scalar(str(value), quoted=True)
-
-    def describe(self) -> str:
-        """Say in a few words what values there are."""
-        return "path"
 
 
 @dataclass(frozen=True)
@@ -194,6 +186,8 @@ class DateValue(TextForm):
 class BytesValue(TextForm):
     """Bytes as the command line has them: UTF-8, and surrogates U+DC80 to U+DCFF for bytes that are none."""
 
+    kind = "bytes"
+
     def from_text(self, text: str) -> bytes:
         """Return the bytes that *text* stands for."""
         try:
@@ -205,41 +199,11 @@ class BytesValue(TextForm):
         """Return the bytes as text."""
         return Scalar(value.decode("utf-8", "surrogateescape"), quoted=True)
 
-    def describe(self) -> str:
-        """Say in a few words what values there are."""
-        return "bytes"
-
-
-@dataclass(frozen=True)
-class EnumValue(TextForm):
-    """A member of an enum, by name or value."""
-
-    enum: type[Enum]
-
-    def from_text(self, text: str) -> Enum:
-        """Return the member whose name, else whose value, is *text*: exactly, else in another case."""
-        members = self.enum.__members__
-        by_value = {str(member.value): member for member in reversed(self.enum)}
-        for known in (members, by_value):
-            if text in known:
-                return known[text]
-        for known in (members, by_value):
-            match = next((name for name in known if name.casefold() == text.casefold()), None)
-            if match is not None:
-                return known[match]
-        raise ValueError(f"{reprlib.repr(text)} is not {self.describe()}")
-
-    def to_node(self, value: Any) -> Scalar:
-        """Return the member's name."""
-        return Scalar(value.name, quoted=True)
-
-    def describe(self) -> str:
-        """Say in a few words what values there are."""
-        return f"one of {', '.join(self.enum.__members__)}"
-
 
 class PlainValue(TextForm):
     """Whatever YAML's core schema knows. A text that looks like something else is written in quotes."""
+
+    kind = "any value"
 
     def from_text(self, text: str) -> Any:
         """Read a number, a truth value, null, a list, a mapping or a text."""
@@ -257,105 +221,6 @@ class PlainValue(TextForm):
             return value
         return strict_yaml.flow(self.to_node(value))
 
-    def describe(self) -> str:
-        """Say in a few words what values there are."""
-        return "any value"
-
-
-@dataclass(frozen=True)
-class ChoiceValue(TextForm):
-    """One of several objects by its name. A name in quotes prefers an object that is a text."""
-
-    choices: Sequence[tuple[str, Any]]
-    """Names and objects; an object may have several names, the first is the one written."""
-    is_open: bool = False
-    """Whether other values are possible too."""
-
-    def from_text(self, text: str) -> Any:
-        """Return the object of that name: exactly, else in another case, else of that value."""
-        if text[:1] == '"':
-            node = parsed(text)
-            if isinstance(node, Scalar) and self._named(node.text, quoted=True):
-                return self._named(node.text, quoted=True)[0]
-        return self.from_node(Scalar(text))
-
-    def from_node(self, node: Node) -> Any:
-        """Return the object of that name."""
-        named = self._named(node.text, quoted=node.quoted) if isinstance(node, Scalar) else []
-        plain = strict_yaml.to_plain(node)
-        for value in (*named, *(value for _, value in self.choices if _same(value, plain))):
-            return value
-        if self.is_open and not (isinstance(node, Scalar) and not node.text and not node.quoted):
-            return plain
-        raise ValueError(f"{reprlib.repr(str(node))} is not {self.describe()}")
-
-    def to_node(self, value: Any) -> Node:
-        """Return the object's name, or its plain value where that is as good."""
-        name = self._name(value)
-        if name is None or _is_written_bare(name, value):
-            return strict_yaml.from_plain(value)
-        return Scalar(name, quoted=True)
-
-    def to_text(self, value: Any) -> str:
-        """Return the object's name, in quotes where another object would be read."""
-        name = self._name(value)
-        if name is None:
-            return PlainValue().to_text(value)
-        is_clear = name[:1] != '"' and _same(self._named(name, quoted=False)[0], value)
-        return name if is_clear else strict_yaml.quote(name)
-
-    def describe(self) -> str:
-        """Say in a few words what values there are."""
-        names = dict.fromkeys(self._name(value) or name for name, value in self.choices)
-        return f"one of {', '.join(names)}" + (" or any other value" if self.is_open else "") if names else "any value"
-
-    def _name(self, value: Any) -> str | None:
-        return next((name for name, known in self.choices if _same(known, value)), None)
-
-    def _named(self, text: str, *, quoted: bool) -> list[Any]:
-        """Return the objects of that name, the likeliest first."""
-        choices = [each for each in self.choices if not (quoted and self.is_open and _is_written_bare(*each))]
-        exact = [value for name, value in choices if name == text]
-        folded = [value for name, value in choices if name.casefold() == text.casefold()]
-        return sorted(exact, key=lambda value: isinstance(value, str) != quoted) or folded
-
-
-@dataclass(frozen=True)
-class OrNone(TextForm):
-    """None, or a value of another form.
-
-    On the command line ``None`` is None; so that the text "None" can be written too, it takes a pair of double quotes.
-    """
-
-    form: TextForm
-
-    def from_text(self, text: str) -> Any:
-        """Read ``None`` as None, ``"None"`` as the other form reads ``None``."""
-        if text == "None":
-            return None
-        return self.form.from_text(text[1:-1] if _MARKED_NONE.fullmatch(text) else text)
-
-    def from_node(self, node: Node) -> Any:
-        """Read null, and ``None`` without quotes, as None."""
-        if isinstance(node, Scalar) and not node.quoted and (node.is_null or node.text == "None"):
-            return None
-        return self.form.from_node(node)
-
-    def to_node(self, value: Any) -> Node:
-        """Return null for None."""
-        return Scalar("null") if value is None else self.form.to_node(value)
-
-    def to_text(self, value: Any) -> str:
-        """Return ``None`` for None."""
-        if value is None:
-            return "None"
-        text = self.form.to_text(value)
-        return f'"{text}"' if _MARKED_NONE.fullmatch(text) else text
-
-    def describe(self) -> str:
-        """Say in a few words what values there are."""
-        return f"{self.form.describe()} or None"
-
 
 def parsed(text: str) -> Node:
     """Read a piece of YAML from the command line.
@@ -369,16 +234,8 @@ def parsed(text: str) -> Node:
         raise ValueError(f"{reprlib.repr(text)} cannot be read: {error}") from None
 
 
-def _is_written_bare(name: str, value: Any) -> bool:
-    return isinstance(value, bool | int | float) and name == str(value)
-
-
 def _is_text(text: str) -> bool:
     try:
         return isinstance(strict_yaml.resolve(text), str)
     except ValueError:
         return False
-
-
-def _same(one: Any, other: Any) -> bool:
-    return one is other or (type(one) is type(other) and bool(one == other))
