@@ -11,7 +11,7 @@ from typing import Any
 import param
 
 from runner import strict_yaml
-from runner.choice_forms import ChoiceValue, EnumValue, OrNone
+from runner.choice_forms import ChoiceValue, OrNone
 from runner.collection_forms import EitherValue, ListValue, MappingValue, OwnForm, SerializedValue, TupleValue
 from runner.params.kinds import BoolOrInt
 from runner.strict_yaml import Node
@@ -140,20 +140,10 @@ def _form(parameter: Parameter) -> TextForm | None:
     if callable(getattr(parameter, "from_text", None)):
         form: TextForm | None = OwnForm(parameter)
     else:
-        make = next((_FORMS[cls] for cls in type(parameter).__mro__ if cls in _FORMS), _no_form)
+        make = next(_FORMS[cls] for cls in type(parameter).__mro__ if cls in _FORMS)
         form = make(parameter)
-    return OrNone(form) if form is not None and _takes_none(parameter) else form
-
-
-def _takes_none(parameter: Parameter) -> bool:
-    if parameter.allow_None or parameter.default is None:
-        return True
-    is_choice = isinstance(parameter, param.Selector) and not isinstance(parameter, param.ListSelector)
-    return is_choice and any(each is None for each in parameter.objects)
-
-
-def _no_form(parameter: Any) -> None:
-    del parameter
+    takes_none = parameter.allow_None or parameter.default is None
+    return OrNone(form) if takes_none and form is not None and not isinstance(form, OrNone) else form
 
 
 def _plain_form(parameter: Any) -> TextForm | None:
@@ -164,14 +154,17 @@ def _path_form(parameter: Any) -> TextForm:
     return PathValue(as_text=True, stays_relative=bool(parameter.search_paths))
 
 
-def _choice_form(parameter: Any) -> ChoiceValue:
-    named = [(str(name), value) for name, value in parameter.get_range().items()]
-    choices = named + [(str(value), value) for value in parameter.objects]
-    is_single = not isinstance(parameter, param.ListSelector)
-    return ChoiceValue(
-        [(name, value) for name, value in choices if not (value is None and is_single)],
-        is_open=not parameter.check_on_set,
-    )
+def _choice_form(parameter: Any) -> TextForm:
+    names = dict(parameter.names or {})
+    labels = [(_label(value), value) for value in parameter.objects if value is not None]
+    choices = [*names.items(), *((label, value) for label, value in labels if label not in names)]
+    form = ChoiceValue(choices, is_open=not parameter.check_on_set)
+    return OrNone(form) if any(value is None for value in parameter.objects) else form
+
+
+def _label(value: Any) -> str:
+    name = value.name if isinstance(value, Enum) else getattr(value, "__name__", None)
+    return name if isinstance(name, str) else str(value)
 
 
 def _list_form(parameter: Any) -> TextForm | None:
@@ -201,7 +194,8 @@ def _form_of_class(class_: type) -> TextForm | None:
     if not isinstance(class_, type) or class_ is object:
         return None
     if issubclass(class_, Enum):
-        return EnumValue(class_)
+        by_value = [(str(member.value), member) for member in class_]
+        return ChoiceValue([*class_.__members__.items(), *by_value])
     is_path = issubclass(Path, class_) or issubclass(type(Path()), class_)
     return PathValue() if is_path else None
 
@@ -214,7 +208,7 @@ _READ_IN_THIS_ORDER = (
     IntegerValue,
     FloatValue,
     TruthValue,
-    EnumValue,
+    ChoiceValue,
     MappingValue,
     ListValue,
     TupleValue,
@@ -253,7 +247,7 @@ _FORMS: Mapping[type, Callable[[Any], TextForm | None]] = {
     param.DataFrame: SerializedValue,
     param.Series: SerializedValue,
     param.List: _list_form,
-    param.HookList: _no_form,
+    param.HookList: lambda _: None,
 }
 
 

@@ -6,9 +6,7 @@ import datetime
 import re
 import reprlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -67,9 +65,8 @@ class TextForm(ABC):
         node = self.to_node(value)
         return node.text if isinstance(node, Scalar) else strict_yaml.flow(node)
 
-    def claims(self, text: str) -> bool:
+    def claims(self, text: str) -> bool:  # noqa: ARG002 - for lists and tuples to look at
         """Tell whether *text* may be of this kind where several kinds are possible."""
-        del text
         return True
 
 
