@@ -1,4 +1,4 @@
-"""Progress of training: a bar with time left on a terminal, one plain line per epoch everywhere else."""
+"""Progress of training: one plain line per epoch, and on a terminal a bar with the time left below them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,23 @@ from collections.abc import Mapping
 from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.callbacks import Callback, RichProgressBar
+from pytorch_lightning.callbacks import Callback
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 log = logging.getLogger(__name__)
 
 
 def progress_callback() -> Callback:
     """Return what shows the progress of training, as the terminal allows."""
-    return RunProgressBar(leave=True) if sys.stdout.isatty() else EpochLines()
+    return TrainingBar() if sys.stdout.isatty() else EpochLines()
 
 
 def format_metrics(metrics: Mapping[str, Any]) -> str:
@@ -31,15 +40,6 @@ def format_seconds(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
-
-
-class RunProgressBar(RichProgressBar):
-    """Lightning's bar; the metrics it shows leave out the version of the logger."""
-
-    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        """Return what is shown behind the bar."""
-        metrics: dict[str, Any] = super().get_metrics(trainer, pl_module)
-        return {name: value for name, value in metrics.items() if name != "v_num"}
 
 
 class EpochLines(Callback):
@@ -76,3 +76,48 @@ class EpochLines(Callback):
             per_epoch = (now - self._fit_start) / (epoch - self._first_epoch)
             parts.append(f"{format_seconds(per_epoch * (epochs - epoch))} left")
         log.info("  ".join(part for part in parts if part))
+
+
+class TrainingBar(EpochLines):
+    """The lines, and below them a bar over the whole training with the time left."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._bar = Progress(
+            TextColumn("epoch {task.fields[epoch]}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("batches, elapsed"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            transient=True,
+        )
+        self._task: TaskID | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show the bar."""
+        super().on_train_start(trainer, pl_module)
+        if not trainer.is_global_zero:
+            return
+        batches, epochs = trainer.num_training_batches, trainer.max_epochs
+        is_known = epochs is not None and epochs > 0 and batches != float("inf")
+        total = float(batches) * epochs if is_known and epochs is not None else None
+        done = float(batches) * trainer.current_epoch if is_known else 0
+        self._task = self._bar.add_task("", total=total, completed=int(done), epoch=trainer.current_epoch + 1)
+        self._bar.start()
+
+    def on_train_batch_end(self, trainer: Trainer, *_arguments: Any) -> None:
+        """Move the bar."""
+        if self._task is not None:
+            self._bar.update(self._task, advance=1, epoch=trainer.current_epoch + 1)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the bar away; the lines stay."""
+        del trainer, pl_module
+        self._bar.stop()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Take the bar away, so that the error has the terminal for itself."""
+        del trainer, pl_module, exception
+        self._bar.stop()

@@ -150,7 +150,7 @@ def _own_callbacks(run: Run, metrics: MetricsFile, arguments: dict[str, Any], th
     own: list[Callback] = [IgnoredSettings(run)]
     if arguments["enable_progress_bar"] and not any(isinstance(each, ProgressBar) for each in theirs):
         own.append(progress_callback())
-        arguments["enable_progress_bar"] = isinstance(own[-1], ProgressBar)
+        arguments["enable_progress_bar"] = False  # else Lightning adds a bar of its own
     if arguments["enable_model_summary"] and not any(isinstance(each, ModelSummary) for each in theirs):
         own.append(ModelSummary())
     if container.early_stopping_patience is not None and container.monitor is not None:
