@@ -21,13 +21,10 @@ class ChoiceValue(TextForm):
 
     choices: Sequence[tuple[str, Any]]
     """Names and objects; an object may have several names, the first is the one written."""
-    is_open: bool = False
-    """Whether other values are possible too."""
 
     def from_text(self, text: str) -> Any:
         """Return the object of that name: exactly, else in another case, else of that value."""
-        is_yaml = text[:1] == '"' or (self.is_open and text[:1] in ("'", "[", "{"))
-        return self.from_node(parsed(text) if is_yaml else Scalar(text))
+        return self.from_node(parsed(text) if text[:1] == '"' else Scalar(text))
 
     def from_node(self, node: Node) -> Any:
         """Return the object of that name."""
@@ -35,39 +32,65 @@ class ChoiceValue(TextForm):
         plain = strict_yaml.to_plain(node)
         for value in (*named, *(value for _, value in self.choices if _same(value, plain))):
             return value
-        if self.is_open and plain is not None:
-            return plain
         raise ValueError(f"{reprlib.repr(str(node))} is not {self.describe()}")
 
     def to_node(self, value: Any) -> Node:
-        """Return the object's name, or its plain value where that is as good."""
+        """Return the object's name, without quotes where the object is no text but a number or truth value."""
         name = self._name(value)
-        if name is None or _is_written_bare(name, value):
-            return strict_yaml.from_plain(value)
-        return Scalar(name, quoted=True)
+        return Scalar(name, quoted=name != str(value) or not isinstance(value, bool | int | float))
 
     def to_text(self, value: Any) -> str:
         """Return the object's name, in quotes where another object would be read."""
         name = self._name(value)
-        if name is None:
-            return PlainValue().to_text(value)
         is_clear = name[:1] != '"' and _same(self._named(name, quoted=False)[0], value)
         return name if is_clear else strict_yaml.quote(name)
 
     def describe(self) -> str:
         """Say in a few words what values there are."""
-        names = dict.fromkeys(self._name(value) or name for name, value in self.choices)
-        return f"one of {', '.join(names)}" + (" or any other value" if self.is_open else "") if names else "any value"
+        return f"one of {', '.join(dict.fromkeys(self._name(value) for _, value in self.choices))}"
 
-    def _name(self, value: Any) -> str | None:
-        return next((name for name, known in self.choices if _same(known, value)), None)
+    def _name(self, value: Any) -> str:
+        for name, known in self.choices:
+            if _same(known, value):
+                return name
+        raise ValueError(f"{reprlib.repr(value)} is not {self.describe()}")
 
     def _named(self, text: str, *, quoted: bool) -> list[Any]:
         """Return the objects of that name, the likeliest first."""
-        choices = [each for each in self.choices if not (quoted and self.is_open and _is_written_bare(*each))]
-        exact = [value for name, value in choices if name == text]
-        folded = [value for name, value in choices if name.casefold() == text.casefold()]
+        exact = [value for name, value in self.choices if name == text]
+        folded = [value for name, value in self.choices if name.casefold() == text.casefold()]
         return sorted(exact, key=lambda value: isinstance(value, str) != quoted) or folded
+
+
+@dataclass(frozen=True)
+class OpenChoiceValue(PlainValue):
+    """Any plain value, or an object by its name."""
+
+    choices: Sequence[tuple[str, Any]]
+
+    def from_text(self, text: str) -> Any:
+        """Return the object of that name, else what the text means in YAML."""
+        return self._object(super().from_text(text))
+
+    def from_node(self, node: Node) -> Any:
+        """Return the object of that name, else the plain value."""
+        return self._object(super().from_node(node))
+
+    def to_node(self, value: Any) -> Node:
+        """Return the object's name, else the plain value."""
+        return super().to_node(next((name for name, known in self._named if _same(known, value)), value))
+
+    def describe(self) -> str:
+        """Say in a few words what values there are."""
+        return ", ".join([*(name for name, _ in self.choices), self.kind])
+
+    def _object(self, plain: Any) -> Any:
+        return next((value for name, value in self._named if name == plain), plain)
+
+    @property
+    def _named(self) -> list[tuple[str, Any]]:
+        """The objects that need their names; those that are plain values speak for themselves."""
+        return [(name, value) for name, value in self.choices if name != str(value) or not _is_plain(value)]
 
 
 @dataclass(frozen=True)
@@ -107,8 +130,12 @@ class OrNone(TextForm):
         return f"{self.form.describe()} or None"
 
 
-def _is_written_bare(name: str, value: Any) -> bool:
-    return isinstance(value, bool | int | float) and name == str(value)
+def _is_plain(value: Any) -> bool:
+    try:
+        strict_yaml.from_plain(value)
+    except ValueError:
+        return False
+    return True
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from runner.text_forms import PlainValue, TextForm, parsed
 
 _MAY_RUN_CODE = frozenset({".pkl", ".h5", ".hdf5"})
 """Files that pandas reads by unpickling."""
+_NEEDS_NO_QUOTES = re.compile(r"[A-Za-z0-9/.+-][A-Za-z0-9/._+-]*")
 
 
 @dataclass(frozen=True)
@@ -168,8 +170,10 @@ class EitherValue(TextForm):
         raise ValueError(f"{reprlib.repr(str(node))} is not {self.describe()}")
 
     def to_node(self, value: Any) -> Node:
-        """Return the value as the form of its class writes it."""
-        return self._form_for(value).to_node(value)
+        """Return the value as the form of its class writes it, without the quotes that would make it a text."""
+        node = self._form_for(value).to_node(value)
+        is_text = type(value) is str or not isinstance(node, Scalar)
+        return node if is_text or not _NEEDS_NO_QUOTES.fullmatch(str(node)) else Scalar(str(node))
 
     def to_text(self, value: Any) -> str:
         """Return the value as the form of its class writes it, a text in quotes where it would be read otherwise."""
@@ -179,7 +183,7 @@ class EitherValue(TextForm):
             written = strict_yaml.flow(node)
             return f"({written[1:-1]})" if isinstance(value, tuple) else written
         text = form.to_text(value)
-        return strict_yaml.quote(text) if isinstance(value, str) and not self._reads_back(text) else text
+        return strict_yaml.quote(text) if type(value) is str and not self._reads_back(text) else text
 
     def describe(self) -> str:
         """Say in a few words what values there are."""

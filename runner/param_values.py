@@ -11,7 +11,7 @@ from typing import Any
 import param
 
 from runner import strict_yaml
-from runner.choice_forms import ChoiceValue, OrNone
+from runner.choice_forms import ChoiceValue, OpenChoiceValue, OrNone
 from runner.collection_forms import EitherValue, ListValue, MappingValue, OwnForm, SerializedValue, TupleValue
 from runner.params.kinds import BoolOrInt
 from runner.strict_yaml import Node
@@ -158,7 +158,7 @@ def _choice_form(parameter: Any) -> TextForm:
     names = dict(parameter.names or {})
     labels = [(_label(value), value) for value in parameter.objects if value is not None]
     choices = [*names.items(), *((label, value) for label, value in labels if label not in names)]
-    form = ChoiceValue(choices, is_open=not parameter.check_on_set)
+    form = ChoiceValue(choices) if parameter.check_on_set else OpenChoiceValue(choices)
     return OrNone(form) if any(value is None for value in parameter.objects) else form
 
 

@@ -19,7 +19,7 @@ from runner.errors import ConfigFileError
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 50
-MAX_NODES = 100_000
+MAX_NODES = 50_000
 
 _NULL = frozenset({"", "~", "null", "Null", "NULL"})
 _TRUTH = {word: word.lower() == "true" for word in ("true", "True", "TRUE", "false", "False", "FALSE")}
