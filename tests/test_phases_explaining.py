@@ -285,8 +285,11 @@ def test_hooks_for_batches_run_as_in_training(tmp_path: Path) -> None:
     assert mean_of(tmp_path / "d", Bright, BrightModel()) == pytest.approx(plain + 1)
 
 
-@pytest.mark.parametrize(("limits", "expected"), [({"saliency_limit": 3}, 3), ({"limit_predict_batches": 1}, 4)])
-def test_limits(limits: dict[str, int], expected: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [({"saliency_limit": 3}, 3), ({"limit_predict_batches": 1}, 4), ({"limit_predict_batches": 0.5}, 4)],
+)
+def test_limits(limits: dict[str, Any], expected: int, tmp_path: Path) -> None:
     """saliency_limit counts images, limit_predict_batches batches; both hold over a restart."""
     run = make_run(tmp_path, Sample(**limits))
     assert explain(run).metrics["num_images"] == expected
