@@ -188,10 +188,10 @@ def _run_phases(
 
 def _set_up(prepared: Prepared, folder: RunFolder, stop: StopSignals) -> Run:
     """Seed, then call ``setup``, ``create_model`` and ``get_data_module`` in this order, in the run folder."""
-    from pytorch_lightning import LightningDataModule, LightningModule, seed_everything
+    from pytorch_lightning import LightningModule, seed_everything
 
     from runner.modules import LightningModuleWithOptimizer
-    from runner.run_state import Run
+    from runner.run_state import Run, checked_data_module
 
     container = prepared.container
     seed_everything(container.effective_random_seed, workers=True, verbose=False)
@@ -204,11 +204,7 @@ def _set_up(prepared: Prepared, folder: RunFolder, stop: StopSignals) -> Run:
         if isinstance(module, LightningModuleWithOptimizer):
             module.use_parameters(container)
     container._model = model
-    data = container.get_data_module()
-    if data is not None and not isinstance(data, LightningDataModule):
-        raise RunFailedError(
-            f"{prepared.name}.get_data_module() returned a {type(data).__name__}, no LightningDataModule."
-        )
+    data = checked_data_module(container.get_data_module(), "get_data_module")
     return Run(container, folder, model, data, stop=stop, set_by=prepared.values.origins)
 
 

@@ -114,7 +114,8 @@ def _entry(head: str, doc: str) -> str:
 
 
 def _summary(cls: type[LightningContainer]) -> str:
-    return " ".join((inspect.getdoc(cls) or "").partition("\n\n")[0].split())
+    own = inspect.cleandoc(cls.__dict__.get("__doc__") or "no docstring")
+    return " ".join(own.partition("\n\n")[0].split())
 
 
 def _place(cls: type[LightningContainer]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from runner.errors import RunFailedError
 from runner.stop_signals import StopSignals
 
 if TYPE_CHECKING:
@@ -17,6 +18,23 @@ if TYPE_CHECKING:
 
     from runner.container import LightningContainer
     from runner.run_folder import RunFolder
+
+
+def checked_data_module(data: Any, method: str) -> LightningDataModule | None:
+    """Return what *method* of the container returned, if it is a data module or None.
+
+    Raises:
+        RunFailedError: it is something else.
+    """
+    from pytorch_lightning import LightningDataModule
+
+    if data is None:
+        return None
+    if not isinstance(data, LightningDataModule):
+        raise RunFailedError(f"{method}() returned a {type(data).__name__}, no LightningDataModule.")
+    if not hasattr(data, "_log_hyperparams"):  # the examples on InnerEye's page leave super().__init__() out
+        LightningDataModule.__init__(data)
+    return data
 
 
 def is_global_rank_zero() -> bool:
@@ -66,7 +84,8 @@ class Run:
         if not overridden:
             return self.data
         if self._inference_data is None:
-            self._inference_data = self.container.get_inference_data_module()
+            data = self.container.get_inference_data_module()
+            self._inference_data = checked_data_module(data, "get_inference_data_module")
         return self._inference_data
 
 
