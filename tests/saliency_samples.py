@@ -1,5 +1,6 @@
 """Small models with a known answer, and containers around them, for the tests of saliency."""
 
+import csv
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -134,6 +135,12 @@ def make_run(
     module = data if isinstance(data, LightningDataModule) else Loaders(lambda: DataLoader(dataset, batch_size=4))
     path.mkdir(exist_ok=True)
     return Run(container, RunFolder(path), model or RegionModel(), module)
+
+
+def rows_of(run: Run) -> list[dict[str, str]]:
+    """Return the rows of the run's table of maps."""
+    with (run.folder.saliency / "index.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def make_explanation(index: int = 0, **values: Any) -> Explanation:
