@@ -176,8 +176,9 @@ class LightningContainer(WorkflowParams, DatasetParams, TrainerParams, Optimizer
     def get_saliency_generator(self) -> Any:
         """Return what makes the maps for ``saliency_method=custom``.
 
-        A pair of xaitk-saliency's ``PerturbImage`` and ``GenerateClassifierConfidenceSaliency``, a
-        ``GenerateImageClassifierBlackboxSaliency``, or the JSON configuration (a dict) of either.
+        A pair of xaitk-saliency's ``PerturbImage`` and ``GenerateClassifierConfidenceSaliency``, or a
+        ``GenerateImageClassifierBlackboxSaliency``; each as an object or as its JSON configuration (a dict with
+        ``type``). A pair may also be a dict with ``perturber`` and ``generator``.
         """
         raise NotImplementedError(f"{type(self).__name__} must define get_saliency_generator() for this method.")
 

@@ -6,6 +6,7 @@ import importlib
 import itertools
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,15 @@ HelloRegression = load("hello_regression", "HelloRegression")
 HelloGAN = load("hello_gan", "HelloGAN")
 CONTAINERS = [HelloLesion, HelloDigits, HelloRegression, HelloGAN]
 PARTS = ["train", "val", "test"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """On a busy machine the threads of such small networks mostly wait for one another."""
+    number = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(number)
 
 
 def make(cls: type[LightningContainer], **values: Any) -> Any:
