@@ -349,6 +349,13 @@ def test_the_learning_rate_finder_sets_the_rate() -> None:
     assert "# Lightning's tuner" in (result.folder / "config.yaml").read_text()
 
 
+def test_the_batch_size_finder_sets_the_size() -> None:
+    """find_batch_size raises the data module's batch_size, so that an epoch has fewer steps."""
+    before = rows(start("Sized", num_epochs=1))[-1]["step"]
+    after = rows(start("Sized", num_epochs=1, find_batch_size=True))[-1]["step"]
+    assert (before, after) == ("19", "0")
+
+
 @pytest.mark.parametrize("content", ["same", "other", "none"])
 def test_expected_files_are_compared(project: Path, content: str) -> None:
     """A run whose files differ from the expected ones fails; an expected folder without files is an error."""

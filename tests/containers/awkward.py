@@ -202,3 +202,19 @@ class PathInHyperParameters(Plain):
                 self.save_hyperparameters()
 
         return Saves(Path("somewhere"), ModelExecutionMode.TEST)
+
+
+class SizedPoints(Points):
+    def __init__(self):
+        super().__init__()
+        self.batch_size = 2
+
+    def train_dataloader(self):
+        return DataLoader(self.points, batch_size=self.batch_size)
+
+
+class Sized(Plain):
+    """Its data module has a batch_size."""
+
+    def get_data_module(self):
+        return SizedPoints()
