@@ -222,7 +222,7 @@ class OwnForm(TextForm):
         if isinstance(node, Scalar):
             return self.from_text(node.text)
         plain = strict_yaml.to_plain(node)
-        return self.from_text(self.to_text(plain) if isinstance(plain, list) else json.dumps(plain))
+        return self.from_text(self._joined(plain) if isinstance(plain, list) else json.dumps(plain))
 
     def to_node(self, value: Any) -> Scalar:
         """Return the parameter's text, without quotes where it is a number or a truth value."""
@@ -233,18 +233,19 @@ class OwnForm(TextForm):
         """Return what the parameter writes: without a ``to_text``, str(), and items joined by commas."""
         if hasattr(self.parameter, "to_text"):
             return str(self.parameter.to_text(value))
-        if not isinstance(value, list | tuple):
-            return str(value)
-        joined = ",".join(map(str, value))
-        # 0,2 is a list by its comma; a list of one item may need brackets to be read as one
-        return joined if self._reads(joined, value) or not self._reads(f"[{joined}]", value) else f"[{joined}]"
+        return self._joined(value) if isinstance(value, list | tuple) else str(value)
 
     def describe(self) -> str:
         """Say in a few words what values there are."""
         described = getattr(self.parameter, "describe", None)
         return str(described()) if described else type(self.parameter).__name__
 
-    def _reads(self, text: str, value: list[Any] | tuple[Any, ...]) -> bool:
+    def _joined(self, value: Sequence[Any]) -> str:
+        joined = ",".join(map(str, value))
+        # 0,2 is a list by its comma; a list of one item may need brackets to be read as one
+        return joined if self._reads(joined, value) or not self._reads(f"[{joined}]", value) else f"[{joined}]"
+
+    def _reads(self, text: str, value: Sequence[Any]) -> bool:
         try:
             read = self.from_text(text)
         except ValueError:

@@ -114,5 +114,5 @@ def _candidates(name: str, folders: Sequence[Path]) -> Iterator[Path]:
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except (OSError, ValueError):  # too long a name, or one with a NUL
+    except OSError:  # too long a name
         return False

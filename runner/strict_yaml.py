@@ -124,7 +124,7 @@ def _decoded(content: bytes) -> str:
     if len(content) > MAX_BYTES:
         raise YamlError(1, f"more than {MAX_BYTES} bytes")
     try:
-        return content.decode("utf-8-sig")
+        return content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise YamlError(content.count(b"\n", 0, error.start) + 1, "not UTF-8") from None
 

@@ -354,6 +354,8 @@ def test_a_refusal_says_what_was_given_and_what_is_allowed(parameter: Parameter,
         (list_of(int), "{a: 1}", "list of int"),
         (param.Dict({}), "'{a: 1}'", "mapping like"),
         (any_of(int, list), "{a: 1}", "is not int or list"),
+        (Point(1j), "[1, 2]", "complex"),
+        (Point(1j), "{a: 1}", "complex"),
     ],
 )
 def test_a_node_of_the_wrong_kind_is_refused(parameter: Parameter, text: str, words: str) -> None:
@@ -518,7 +520,7 @@ def test_values_come_back_as_they_were(kind: str) -> None:
     """Every valid value survives the way through the command line and through YAML."""
     parameter, values = ROUND_TRIPS[kind]
 
-    @settings(deadline=None, max_examples=60, database=None)
+    @settings(deadline=None, max_examples=100, database=None)
     @given(values)
     def come_back(value: Any) -> None:
         if kind != "Range":
