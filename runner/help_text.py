@@ -67,12 +67,12 @@ def config_text(values: ContainerValues, model: str, *, docs: bool) -> str:
         lines += ["", f"# --- {title} ---"]
         for name in names:
             parameter = cls.param[name]
-            value = to_yaml(parameter, getattr(values.container, name))
+            line = _yaml_line(parameter, name, getattr(values.container, name))
             if docs:
-                lines += [f"# {line}" for line in _explanation(parameter)]
-                lines.append(f"{name}: {value}")
+                lines += [f"# {text}" for text in _explanation(parameter)]
+                lines.append(line)
             else:
-                lines.append(f"{name}: {value}  # {_one_line(values.origin(name))}")
+                lines.append(f"{line}  # {_one_line(values.origin(name))}")
     return "\n".join(lines) + "\n"
 
 
@@ -90,12 +90,27 @@ def parameter_groups(cls: type[LightningContainer]) -> Iterator[tuple[str, list[
 
 def _parameter_lines(values: ContainerValues, name: str) -> Iterable[str]:
     parameter = type(values.container).param[name]
-    default = to_text(parameter, getattr(values.container, name))
+    default = _default_text(parameter, getattr(values.container, name))
     kind = describe(parameter)
-    yield f"  --{name}  ({kind}; default: {default or 'empty'})"
+    yield f"  --{name}  ({kind}; default: {default})"
     if parameter.doc:
         doc = " ".join(parameter.doc.split())
         yield from textwrap.wrap(doc, WIDTH, initial_indent="      ", subsequent_indent="      ")
+
+
+def _yaml_line(parameter: param.Parameter[Any], name: str, value: Any) -> str:
+    """Return ``name: value``, as a comment where code set a value that no text can stand for."""
+    try:
+        return f"{name}: {to_yaml(parameter, value)}"
+    except ValueError as error:
+        return f"# {name}: {_one_line(str(error))}"
+
+
+def _default_text(parameter: param.Parameter[Any], value: Any) -> str:
+    try:
+        return to_text(parameter, value) or "empty"
+    except ValueError:
+        return _one_line(repr(value))
 
 
 def _explanation(parameter: param.Parameter[Any]) -> list[str]:
