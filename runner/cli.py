@@ -13,7 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+from runner.atomic_files import finite
 from runner.command_line import Request, parse_command_line
+from runner.environment import redact_urls
 from runner.errors import (
     EXIT_DONE,
     EXIT_FAILED,
@@ -24,6 +26,7 @@ from runner.errors import (
     UsageError,
     UserCodeError,
 )
+from runner.run_folder import RunFolder
 from runner.version import __version__
 
 DEFAULT_CONTAINER = "HelloLesion"
@@ -32,6 +35,8 @@ PROGRAM = "python runner.py"
 
 def console_main() -> NoReturn:
     """Run the program with the process's arguments and end the process with the exit code."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115,PTH123 - closed by the caller: say nothing
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115,PTH123
     code = main(sys.argv[1:])
     with suppress(BrokenPipeError):
         sys.stdout.flush()
@@ -54,6 +59,7 @@ def main(argv: Sequence[str]) -> int:
         request = parse_command_line(argv)
         wants_json = request.json
         code = _dispatch(request, argv, outcome)
+        outcome["state"] = "completed" if code == EXIT_DONE else "failed"
     except UserCodeError as error:
         code = error.exit_code
         _print_traceback(error.__cause__)
@@ -76,7 +82,8 @@ def main(argv: Sequence[str]) -> int:
         _print_traceback(error)
         _print_error(f"{type(error).__name__}: {error}", outcome)
     if wants_json:
-        print(json.dumps(outcome | {"exit_code": code}, default=str))
+        _add_progress(outcome)
+        print(json.dumps(finite(outcome | {"exit_code": code}), default=str))
     return code
 
 
@@ -208,13 +215,22 @@ def _print_result(result: Any) -> None:
     print(shown(result.folder))
 
 
+def _add_progress(outcome: dict[str, Any]) -> None:
+    """Say what a run that did not come to its end has done so far."""
+    if outcome["folder"] is not None and not outcome["phases"]:
+        folder = RunFolder(Path(outcome["folder"]))
+        outcome["phases"] = {name: each["state"] for name, each in folder.read_status().get("phases", {}).items()}
+        for result in folder.read_results().values():
+            outcome["metrics"] |= result.get("metrics", {})
+
+
 def _print_error(message: str, outcome: dict[str, Any]) -> None:
+    message = redact_urls(message)
     outcome["error"] = message
     with suppress(BrokenPipeError):
         sys.stdout.flush()
         print(f"error: {message}", file=sys.stderr)
         if outcome.get("folder"):
-            from runner.run_folder import RunFolder
             from runner.run_record import resume_command, shown
 
             folder = RunFolder(outcome["folder"])

@@ -86,11 +86,13 @@ def find_container(model: str, containers: Path, namespace: str | None = None) -
     return _load(_only(model, found), _root_of(containers))
 
 
-def _python_files(folder: Path) -> Iterator[Path]:
+def _python_files(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    above |= {folder.resolve()}
     for path in folder.iterdir():
         if path.is_dir():
-            if path.name not in _SKIPPED_FOLDERS and not path.name.startswith("."):
-                yield from _python_files(path)
+            is_loop = path.is_symlink() and path.resolve() in above
+            if path.name not in _SKIPPED_FOLDERS and not path.name.startswith(".") and not is_loop:
+                yield from _python_files(path, above)
         elif path.suffix == ".py":
             yield path
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import param
 
 from runner.command_line import OPTIONS, Override
 from runner.config_files import ConfigValue
@@ -130,7 +129,7 @@ def _from_override(cls: type[LightningContainer], override: Override) -> _Settin
     known = settable_parameters(cls)
     name, flag = override.name, f"--{override.flag}"
     positive = name.removeprefix("no_")
-    if name not in known and positive != name and isinstance(known.get(positive), param.Boolean):
+    if name not in known and positive != name and positive in known and accepts_bare_flag(known[positive]):
         if override.value is not None:
             raise ParameterError(f"{flag} takes no value; use --{positive}={override.value}.")
         return _Setting(positive, False, "command line", flag)
@@ -176,6 +175,7 @@ def _from_argument(cls: type[LightningContainer], name: str, value: Any) -> _Set
 
 
 def _construct(cls: type[LightningContainer]) -> LightningContainer:
+    launch_folder = Path.cwd()
     try:
         return cls()
     except MisspeltParameterError as error:
@@ -185,6 +185,8 @@ def _construct(cls: type[LightningContainer]) -> LightningContainer:
         raise
     except Exception as error:
         raise UserCodeError(f"{cls.__name__}() failed: containers are made without arguments.") from error
+    finally:
+        os.chdir(launch_folder)  # whatever the container did: relative paths mean the folder the user is in
 
 
 def _defaults(cls: type[LightningContainer]) -> dict[str, Any]:

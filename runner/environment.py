@@ -61,9 +61,12 @@ def record_environment(folder: RunFolder, argv: Sequence[str], code_folder: Path
 
 def redact(text: str) -> str:
     """Return *text* with ``***`` for users and passwords in URLs, secret query parameters and ``--secret=value``."""
-    text = _USER_IN_URL.sub("***@", text)
-    text = _SECRET_IN_QUERY.sub(r"\1***", text)
-    return _SECRET_ARGUMENT.sub(r"\1***", text)
+    return _SECRET_ARGUMENT.sub(r"\1***", redact_urls(text))
+
+
+def redact_urls(text: str) -> str:
+    """Return *text* with ``***`` for users and passwords in URLs and for secret query parameters."""
+    return _SECRET_IN_QUERY.sub(r"\1***", _USER_IN_URL.sub("***@", text))
 
 
 def redact_arguments(argv: Sequence[str]) -> list[str]:

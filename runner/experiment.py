@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.container import LightningContainer
+from runner.environment import redact
 from runner.errors import RunFailedError, RunInterrupted
 from runner.log_setup import FILE_ONLY, RunContext, console_logging, log_to_file
 from runner.preparation import Plan, Prepared, prepare
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from runner.run_state import PhaseResult, Run
 
 log = logging.getLogger(__name__)
+
+MORE_TRAINING = {"num_epochs", "min_epochs", "max_steps", "min_steps", "max_time", "early_stopping_patience"}
+"""Parameters that let a training which had come to its end go on when a resumed run changes them."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +144,7 @@ def _run_recorded(
         log.warning("%s in phase %s. Go on with: %s", error, context.phase, resume_command(folder))
         raise
     except BaseException as error:
-        status.update(state="failed", exit_reason=f"{type(error).__name__}: {error}")
+        status.update(state="failed", exit_reason=redact(f"{type(error).__name__}: {error}"))
         logging.getLogger(FILE_ONLY).exception("phase %s failed", context.phase)
         raise
     result = _result(prepared, folder, status)
@@ -159,26 +163,28 @@ def _run_phases(
 ) -> None:
     """Set up the container and go through the phases; those that an earlier attempt finished are left out."""
     _enter(context, status, "setup")
+    from pytorch_lightning import seed_everything
+
     from runner.phases import PHASES
 
     run = _set_up(prepared, folder, stop)
     run.on_epoch_finished = lambda epochs: status.update(epochs_finished=epochs)
+    run.on_found_values = lambda values: record_found(prepared, folder, values)
     if resuming:
-        _find_resume_point(run, status)
-    finished = status.phases
+        _find_resume_point(run, status, prepared.changed)
+    finished = [name for name, outcome in status.phases.items() if outcome["state"] == "completed"]
     for name, phase in PHASES.items():
         if name in finished:
             log.info("%-9s done in an earlier attempt", name)
             continue
         _enter(context, status, name)
+        seed_everything(run.container.effective_random_seed, workers=True, verbose=False)  # whatever ran before
         started = time.monotonic()
         outcome = phase(run)
         seconds = time.monotonic() - started
         if not outcome.skipped:
             folder.add_results(name, {"metrics": outcome.metrics, **outcome.details})
         status.phase_completed(name, seconds, outcome.skipped)
-        if name == "train" and run.found_values:
-            record_found(prepared, folder, run.found_values)
         _say_outcome(name, outcome, seconds)
     _warn_if_untested(status)
     _enter(context, status, "report")
@@ -225,23 +231,25 @@ def _run_as_other_rank(prepared: Prepared, folder: RunFolder, context: RunContex
     return RunResult("completed", prepared.name, folder.path, {}, {"train": "completed"})
 
 
-def _find_resume_point(run: Run, status: StatusFile) -> None:
-    """Decide where training goes on, and reopen the phases that come after it when it does."""
+def _find_resume_point(run: Run, status: StatusFile, changed: frozenset[str]) -> None:
+    """Decide where training goes on, and reopen phases that have more to do than when they were completed."""
     from runner.metrics_file import drop_rows
 
-    finished = status.read("epochs_finished") or 0
-    if "train" in status.phases and run.container.train and run.container.num_epochs > finished:
-        status.reopen_all()
-    if "train" in status.phases:
+    if "train" in status.phases and run.container.train and changed & MORE_TRAINING:
+        run.extends = True
+        status.reopen("train", "test", "inference", "saliency")
+    if any(name.startswith("saliency_") for name in changed):
+        status.reopen("saliency")
+    if any(name.startswith("inference_on_") for name in changed):
+        status.reopen("inference")
+    if status.phases.get("train", {}).get("state") == "completed":
         return
     run.resume_checkpoint = _resume_checkpoint(run)
-    if run.resume_checkpoint is None:
+    if run.resume_checkpoint is not None:
+        log.info("going on from %s", run.resume_checkpoint.relative_to(run.folder.path))
+    elif run.container.train:
         log.info("no epoch was finished: training begins anew")
         drop_rows(run.folder.metrics, 0)
-    else:
-        if run.resume_checkpoint == run.folder.last_checkpoint:
-            drop_rows(run.folder.metrics, finished)
-        log.info("going on from %s", run.resume_checkpoint.relative_to(run.folder.path))
 
 
 def _resume_checkpoint(run: Run) -> Path | None:
@@ -279,7 +287,8 @@ def _compare_with_expected(container: LightningContainer, folder: RunFolder) -> 
 def _result(prepared: Prepared, folder: RunFolder, status: StatusFile) -> RunResult:
     metrics: dict[str, float] = {}
     for outcome in folder.read_results().values():
-        metrics |= outcome.get("metrics", {})
+        found = outcome.get("metrics", {})
+        metrics |= {name: float("nan") if value is None else value for name, value in found.items()}
     phases = {name: outcome["state"] for name, outcome in status.phases.items()}
     return RunResult("completed", prepared.name, folder.path, metrics, phases)
 

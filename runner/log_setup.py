@@ -69,7 +69,8 @@ class _ConsoleHandler(logging.StreamHandler[TextIO]):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.stream = sys.stderr if record.levelno >= logging.WARNING else sys.stdout
-        super().emit(record)
+        if self.stream is not None:
+            super().emit(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         if not isinstance(sys.exc_info()[1], BrokenPipeError):
@@ -94,9 +95,10 @@ def console_logging(level: str, *, quiet: bool = False) -> Iterator[RunContext]:
     root.setLevel(min(logging.INFO, least))
     _set_lightning_state((logging.NOTSET, True, []))
     logging.captureWarnings(True)
-    warnings.simplefilter("default")
     try:
-        yield context
+        with warnings.catch_warnings():
+            warnings.simplefilter("default")
+            yield context
     finally:
         logging.captureWarnings(False)
         for each in root.handlers:

@@ -104,6 +104,12 @@ class MetricsFile(Logger):
         self._row_start = len(before.encode())
 
     @rank_zero_only
+    def drop_from(self, epoch: int) -> None:
+        """Remove the rows of *epoch*, counted from 0, and later: a resumed run does these epochs again."""
+        drop_rows(self._path, epoch)
+        self._row, self._is_written = {}, True
+
+    @rank_zero_only
     def finalize(self, status: str) -> None:
         """Write what is left."""
         del status

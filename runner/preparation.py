@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from runner.container import LightningContainer
 from runner.container_loader import find_container
 from runner.container_values import ContainerValues, build_container
 from runner.errors import ParameterError, UsageError
+from runner.param_values import settable_parameters
+from runner.params import OptimizerParams
 from runner.run_folder import RunFolder
 
 CONFIGS_FOLDER = Path("configs")
@@ -42,6 +44,8 @@ class Prepared:
     values: ContainerValues
     model: str
     """What ``--model`` must be to find the container again."""
+    changed: frozenset[str] = frozenset()
+    """Parameters that a resumed run was given another value for than it had."""
 
     @property
     def container(self) -> LightningContainer:
@@ -65,9 +69,12 @@ def prepare(plan: Plan) -> Prepared:
     _check_checkpoint(prepared.container, resuming=plan.resume is not None)
     _check_files(prepared.container)
     _check_loggers(prepared.container)
-    if plan.resume is not None:
-        _check_epochs(plan, prepared)
-    return prepared
+    if plan.resume is None:
+        return prepared
+    if plan.output_to is not None:
+        raise UsageError("--output_to has no place beside --resume: the run goes on in its folder.")
+    _check_epochs(plan, prepared)
+    return replace(prepared, changed=_check_changes(plan, prepared))
 
 
 def prepare_container(plan: Plan) -> Prepared:
@@ -79,15 +86,39 @@ def prepare_container(plan: Plan) -> Prepared:
     """
     files = list(plan.config)
     if plan.resume is not None:
-        recorded = RunFolder(plan.resume).config
-        if not recorded.is_file():
-            raise UsageError(f"--resume: {plan.resume} is no run folder: it has no {recorded.name}.")
-        files.insert(0, str(recorded))
+        files.insert(0, str(_recorded_config(plan.resume)))
     config = [value for file in files for value in read_config(file, CONFIGS_FOLDER)]
     model = _model_of(plan, [value for value in config if value.name == "model"])
     cls = model if isinstance(model, type) else find_container(model, plan.containers.absolute(), plan.namespace)
     rest = [value for value in config if value.name != "model"]
     return Prepared(build_container(cls, rest, plan.overrides, plan.arguments), _address(model, cls, plan))
+
+
+def _recorded_config(folder: Path) -> Path:
+    recorded = RunFolder(folder).config
+    if not recorded.is_file():
+        raise UsageError(f"--resume: {folder} is no run folder: it has no {recorded.name}.")
+    return recorded
+
+
+def _check_changes(plan: Plan, prepared: Prepared) -> frozenset[str]:
+    """Return the parameters that have other values than the run had; refuse what cannot change on the way."""
+    assert plan.resume is not None
+    recorded = read_config(str(_recorded_config(plan.resume)), CONFIGS_FOLDER)
+    before = build_container(type(prepared.container), [value for value in recorded if value.name != "model"])
+    names = settable_parameters(type(prepared.container))
+    changed = {name for name in names if getattr(prepared.container, name) != getattr(before.container, name)}
+    for name in sorted(changed):
+        if name in OptimizerParams.param or name == "random_seed":
+            raise ParameterError(
+                f"{name}: the run in {plan.resume} has {getattr(before.container, name)} and cannot change it on the "
+                "way; start a new run from its weights with --src_checkpoint and --load_weights_only."
+            )
+    for name in set(names) - changed:
+        value = getattr(prepared.container, name)
+        if isinstance(value, str) and "***@" in value:
+            raise ParameterError(f"{name}: the record of the run does not keep passwords; give --{name} again.")
+    return frozenset(changed)
 
 
 def _model_of(plan: Plan, in_config: Sequence[ConfigValue]) -> str | type[LightningContainer]:
@@ -147,6 +178,9 @@ def _check_files(container: LightningContainer) -> None:
     folders = {"local_dataset": [container.local_dataset], "extra_local_dataset_paths": None}
     folders["extra_local_dataset_paths"] = list(container.extra_local_dataset_paths)
     folders["regression_test_folder"] = [container.regression_test_folder]
+    expected = container.regression_test_folder
+    if expected is not None and expected.is_dir() and not any(path.is_file() for path in expected.rglob("*")):
+        raise ParameterError(f"regression_test_folder: {expected} is empty, so there is nothing to compare with.")
     for name, paths in folders.items():
         for path in paths or ():
             if path is not None and not path.exists():

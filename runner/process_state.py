@@ -50,6 +50,7 @@ def run_environment(folder: Path) -> Iterator[None]:
     """
     launch_folder, script = Path.cwd(), sys.argv[0] if sys.argv else ""
     before = {name: os.environ.get(name) for name in _VARIABLES}
+    was_deterministic = _torch_switches()
     os.environ.setdefault(LAUNCH_FOLDER_VARIABLE, str(launch_folder))
     os.environ[RUN_FOLDER_VARIABLE] = str(folder)
     home = str(Path(__file__).parents[1])
@@ -64,7 +65,7 @@ def run_environment(folder: Path) -> Iterator[None]:
         if script:
             sys.argv[0] = script
         restore_variables(before)
-        _restore_torch()
+        _set_torch_switches(was_deterministic)
 
 
 @contextmanager
@@ -89,8 +90,16 @@ def restore_variables(before: dict[str, str | None]) -> None:
             os.environ[name] = value
 
 
-def _restore_torch() -> None:
+def _torch_switches() -> tuple[bool, bool]:
+    """Return whether torch uses deterministic algorithms only, and whether it just warns; False before it is loaded."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return False, False
+    return torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+
+
+def _set_torch_switches(switches: tuple[bool, bool]) -> None:
     """Undo ``Trainer(deterministic=...)``, which switches the whole process."""
     torch = sys.modules.get("torch")
     if torch is not None:
-        torch.use_deterministic_algorithms(False)
+        torch.use_deterministic_algorithms(switches[0], warn_only=switches[1])

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 def progress_callback() -> Callback:
     """Return what shows the progress of training, as the terminal allows."""
-    return TrainingBar() if sys.stdout.isatty() else EpochLines()
+    return TrainingBar() if sys.stdout is not None and sys.stdout.isatty() else EpochLines()
 
 
 def format_metrics(metrics: Mapping[str, Any]) -> str:
@@ -53,7 +53,7 @@ class EpochLines(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
         del pl_module
-        self._fit_start = time.monotonic()
+        self._fit_start = self._epoch_start = time.monotonic()
         self._first_epoch = trainer.current_epoch
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -39,6 +39,7 @@ class RunCheckpoints(Checkpoint):
         save_top_k: How many best epochs to keep; -1 for all, 0 for none.
         every_n_epochs: How often last.ckpt is written; 0 for only at the end.
         stop: Where signals are noted; the run stops after a training step.
+        extends: The run had come to its end and was given more to train.
         on_saved: Called with the number of finished epochs when last.ckpt was written.
     """
 
@@ -53,6 +54,7 @@ class RunCheckpoints(Checkpoint):
         every_n_epochs: int,
         stop: StopSignals,
         on_saved: Callable[[int], None],
+        extends: bool = False,
     ) -> None:
         self._folder = folder
         self._metrics = metrics
@@ -62,7 +64,12 @@ class RunCheckpoints(Checkpoint):
         self._every_n_epochs = every_n_epochs
         self._stop = stop
         self._on_saved = on_saved
-        self._random_states: dict[str, Any] | None = None
+        self._extends = extends
+        self._resumed_from: dict[str, Any] | None = None
+        self._at_epoch_end = False
+        self._should_stop = False
+        self._has_validated = False
+        self._is_best_validation = False
         self._saved_step = -1
         self.monitor: str | None = monitor
         self.best_score: float | None = None
@@ -87,13 +94,15 @@ class RunCheckpoints(Checkpoint):
         return "max" if more and not is_error else "min"
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed run needs: scores so far and the random generators."""
+        """Return what a resumed run needs: scores so far, where in an epoch this is, and the random generators."""
         return {
             "monitor": self.monitor,
             "best_score": self.best_score,
             "best_epoch": self.best_epoch,
             "best_step": self.best_step,
             "kept": dict(self.kept),
+            "at_epoch_end": self._at_epoch_end,
+            "should_stop": self._should_stop,
             "random_states": get_random_states(),
         }
 
@@ -104,36 +113,52 @@ class RunCheckpoints(Checkpoint):
             self.best_score = state_dict["best_score"]
             self.best_epoch, self.best_step = state_dict["best_epoch"], state_dict["best_step"]
             self.kept = dict(state_dict["kept"])
-        self._random_states = state_dict["random_states"]
+        self._resumed_from = state_dict
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """After a resume, put the random generators back and draw the order of the data anew from them."""
         del pl_module
         self._stop.defer()
-        if self._random_states is None:
+        if self._resumed_from is None:
             return
-        self._saved_step = trainer.global_step
-        if self.best_step == trainer.global_step:  # a kill may have come between last.ckpt and its second name
-            self._name_best(trainer, self._folder.best_checkpoint)
+        state, self._resumed_from = self._resumed_from, None
+        if state["at_epoch_end"]:
+            self._go_on_after_epoch(trainer, stop=state["should_stop"] and not self._extends)
         _follow_schedules(trainer)
-        set_random_states(self._random_states)
-        self._random_states = None
+        set_random_states(state["random_states"])
         fetcher = trainer.fit_loop._data_fetcher
         if fetcher is not None:
             iter(fetcher)  # Lightning drew the first batches before the generators were put back
 
+    def _go_on_after_epoch(self, trainer: Trainer, *, stop: bool) -> None:
+        """Do what a kill may have kept from being done after last.ckpt was written."""
+        progress: Any = trainer.fit_loop.epoch_progress.current
+        progress.completed = progress.processed  # Lightning does not, when max_steps is set
+        self._saved_step = trainer.global_step
+        self._metrics.drop_from(trainer.current_epoch)
+        if self.best_step == trainer.global_step:
+            self._name_best(trainer, self._folder.best_checkpoint)
+        if stop:
+            trainer.should_stop = True
+
     def on_train_batch_end(self, trainer: Trainer, *_arguments: Any) -> None:
-        """Stop here when a signal came, after writing down where we are."""
-        if self._stop.requested is not None:
+        """Stop here when a signal came, after writing down where we are; at the end of an epoch finish it first."""
+        if self._stop.requested is not None and not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
             trainer.save_checkpoint(self._folder.interrupted_checkpoint)
             self._stop.stop_if_requested()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look for a best epoch at validations inside an epoch; the one at its end is looked at with the epoch."""
+        """Look whether this is the best state; at the end of an epoch it is kept together with last.ckpt."""
         del pl_module
-        if trainer.sanity_checking or trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+        if trainer.sanity_checking:
             return
-        if self._is_improvement(trainer):
+        self._has_validated = True
+        self._infer_monitor(trainer)
+        if not self._is_improvement(trainer):
+            return
+        if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            self._is_best_validation = True
+        else:
             path = self._note_best(trainer)
             trainer.save_checkpoint(path)
             self._name_best(trainer, path)
@@ -141,15 +166,21 @@ class RunCheckpoints(Checkpoint):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write last.ckpt, and give it a second name when the epoch is one of the best."""
         del pl_module
+        self._infer_monitor(trainer)
         self._check_monitor(trainer)
-        best = self._note_best(trainer) if self._is_improvement(trainer) else None
+        is_best, self._is_best_validation = self._is_best_validation, False
+        if self._is_trained_metric(trainer):
+            is_best = self._is_improvement(trainer)
+        best = self._note_best(trainer) if is_best else None
         due = self._every_n_epochs > 0 and (trainer.current_epoch + 1) % self._every_n_epochs == 0
-        if due or best is not None or self._is_last_epoch(trainer):
+        is_stopping = self._stop.requested is not None
+        if due or best is not None or is_stopping or self._is_last_epoch(trainer):
             self._write_metrics(trainer)
             self._save_last(trainer)
             self._on_saved(trainer.current_epoch + 1)
         if best is not None:
             self._name_best(trainer, best)
+        self._stop.stop_if_requested()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Make sure that last.ckpt is the last state, however training came to its end."""
@@ -170,26 +201,38 @@ class RunCheckpoints(Checkpoint):
             self._metrics.save()
 
     def _save_last(self, trainer: Trainer) -> None:
+        self._at_epoch_end, self._should_stop = True, trainer.should_stop
         trainer.save_checkpoint(self._folder.last_checkpoint)
+        self._at_epoch_end = False
         self._saved_step = trainer.global_step
+        if trainer.is_global_zero:  # what is older than last.ckpt must not be gone on from
+            self._folder.interrupted_checkpoint.unlink(missing_ok=True)
 
     @staticmethod
     def _is_last_epoch(trainer: Trainer) -> bool:
         return trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
 
+    def _infer_monitor(self, trainer: Trainer) -> None:
+        if self.monitor is not None:
+            return
+        self.monitor = next((name for name in VALIDATION_LOSSES if name in trainer.callback_metrics), None)
+        if self.monitor is not None and self._save_top_k != 0:
+            log.info("best.ckpt: the epoch with the least %s (no monitor was set)", self.monitor)
+
     def _check_monitor(self, trainer: Trainer) -> None:
-        """Find the metric to watch, once; refuse one that nobody logs."""
+        """Refuse a metric that nobody logs, as soon as it should have been logged."""
         known = [name for name in trainer.callback_metrics if not name.endswith("_step")]
-        if self.monitor is None:
-            self.monitor = next((name for name in VALIDATION_LOSSES if name in known), None)
-            if self.monitor is not None and self._save_top_k != 0:
-                log.info("best.ckpt: the epoch with the least %s (no monitor was set)", self.monitor)
-        validated = trainer.current_epoch + 1 >= (trainer.check_val_every_n_epoch or 1)
-        if self._asked_monitor is not None and self._asked_monitor not in known and validated:
+        is_due = self._has_validated or not trainer.enable_validation
+        if self._asked_monitor is not None and self._asked_monitor not in known and is_due:
             raise RunFailedError(
                 f"monitor={self._asked_monitor}: the model logs no such metric."
                 f"{did_you_mean(self._asked_monitor, known)} It logs: {', '.join(sorted(known)) or 'none'}."
             )
+
+    def _is_trained_metric(self, trainer: Trainer) -> bool:
+        """Tell whether the metric comes from training, so that it is new at the end of an epoch."""
+        results = trainer._results
+        return results is not None and self.monitor in results.metrics(on_step=False)["callback"]
 
     def _is_improvement(self, trainer: Trainer) -> bool:
         score = self._score(trainer)
@@ -223,22 +266,21 @@ class RunCheckpoints(Checkpoint):
 
     def _name_best(self, trainer: Trainer, path: Path) -> None:
         """Give the state that was just noted its file, and drop the worst when there are more than k."""
-        worst = self._drop_worst()
+        self._drop_worst()
         if not trainer.is_global_zero:
             return
         if self._saved_step == trainer.global_step:
             link_or_copy(self._folder.last_checkpoint, path)
         if self.best_step == trainer.global_step and path != self._folder.best_checkpoint:
             link_or_copy(path, self._folder.best_checkpoint)
-        if worst is not None:
-            path.with_name(worst).unlink(missing_ok=True)
+        for file in self._folder.checkpoints.glob("epoch*-step*.ckpt"):
+            if file.name not in self.kept:
+                file.unlink()
 
-    def _drop_worst(self) -> str | None:
-        if self._save_top_k in (-1, 1) or len(self.kept) <= self._save_top_k:
-            return None
-        worst = (max if self.mode == "min" else min)(self.kept, key=lambda name: self.kept[name])
-        del self.kept[worst]
-        return worst
+    def _drop_worst(self) -> None:
+        while self._save_top_k > 1 and len(self.kept) > self._save_top_k:
+            worst = (max if self.mode == "min" else min)(self.kept, key=lambda name: self.kept[name])
+            del self.kept[worst]
 
 
 def _follow_schedules(trainer: Trainer) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from runner.atomic_files import write_text
 from runner.container import LightningContainer
-from runner.environment import record_environment, redact
+from runner.environment import record_environment, redact_arguments, redact_urls
 from runner.help_text import config_text
 from runner.preparation import Plan, Prepared
 from runner.run_folder import RunFolder
@@ -37,7 +37,7 @@ def record(plan: Plan, prepared: Prepared, folder: RunFolder) -> None:
 
 def _write_config(prepared: Prepared, folder: RunFolder) -> None:
     """Write config.yaml, without passwords in URLs: a run that needs one must be given it again."""
-    write_text(folder.config, redact(config_text(prepared.values, prepared.model, docs=False)))
+    write_text(folder.config, redact_urls(config_text(prepared.values, prepared.model, docs=False)))
 
 
 def record_found(prepared: Prepared, folder: RunFolder, names: Iterable[str]) -> None:
@@ -68,9 +68,9 @@ def _say_start(prepared: Prepared, folder: RunFolder, environment: dict[str, Any
     seed = prepared.container.effective_random_seed
     log.info("%s  ·  %s  ·  %s  ·  seed %d", prepared.name, shown(folder.path), commit, seed)
     changed = [
-        f"{name} {getattr(prepared.container, name)} ({origin})"
+        redact_arguments([f"--{name}={getattr(prepared.container, name)}"])[0] + f" ({origin})"
         for name, origin in prepared.values.origins.items()
         if origin not in ("default", "container")
     ]
     if changed and len(changed) <= 12:
-        log.info("set: %s", "  ".join(changed))
+        log.info("set: %s", "  ".join(text.removeprefix("--").replace("=", " ", 1) for text in changed))

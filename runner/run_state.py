@@ -62,11 +62,13 @@ class Run:
     data: LightningDataModule | None
     resume_checkpoint: Path | None = None
     """Where training goes on from, after ``--resume``."""
+    extends: bool = False
+    """Whether the run had come to its end and was given more to train."""
     stop: StopSignals = field(default_factory=StopSignals)
     loggers: list[Logger] = field(default_factory=list)
     """Lightning's loggers, made for training and used on by the test."""
-    found_values: dict[str, Any] = field(default_factory=dict)
-    """Values that Lightning's tuner found, which replace those of the container."""
+    on_found_values: Callable[[dict[str, Any]], None] = field(default=lambda values: None)
+    """Called with the values that Lightning's tuner found and put into the container."""
     set_by: dict[str, str] = field(default_factory=dict)
     """Who set each parameter that is not at its default."""
     on_epoch_finished: Callable[[int], None] = field(default=lambda epochs: None)

@@ -56,13 +56,9 @@ class StatusFile:
             outcome["reason"] = skipped
         self.update(phases=self.phases | {phase: outcome})
 
-    def reopen_all(self) -> None:
-        """Forget which phases were completed, because training goes on."""
-        self.update(phases={})
-
-    def read(self, name: str) -> Any:
-        """Return one value as it was written last."""
-        return self._values.get(name)
+    def reopen(self, *phases: str) -> None:
+        """Forget that *phases* were completed, because there is more to do."""
+        self.update(phases={name: outcome for name, outcome in self.phases.items() if name not in phases})
 
     @contextmanager
     def heartbeat(self) -> Iterator[None]:

@@ -21,6 +21,7 @@ class StopSignals:
     def __init__(self) -> None:
         self.requested: int | None = None
         self._deferring = False
+        self._process = os.getpid()
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -58,6 +59,10 @@ class StopSignals:
             raise RunInterrupted(self.requested)
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
+        if os.getpid() != self._process:  # a worker that was forked: the first process stops it
+            if number == signal.SIGTERM:
+                os._exit(128 + number)
+            return
         if number == signal.SIGALRM:
             _say(f"the step did not end within {GRACE_SECONDS} s: stopping now")
             raise RunInterrupted(self.requested or signal.SIGTERM)

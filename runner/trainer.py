@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from lightning_fabric.plugins import CheckpointIO
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.callbacks import EarlyStopping, ModelSummary, ProgressBar
+from pytorch_lightning.callbacks import Checkpoint, EarlyStopping, ModelSummary, ProgressBar
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.profilers import AdvancedProfiler, Profiler, PyTorchProfiler, SimpleProfiler
 
@@ -43,14 +44,15 @@ def create_training_trainer(run: Run) -> Trainer:
     """
     container = run.container
     arguments = container.trainer_arguments() | {"default_root_dir": run.folder.path}
-    arguments["plugins"] = [SafeCheckpointIO(trust=container.trust_checkpoint)]
     if container.profiler in _PROFILERS:
         run.folder.profiler.mkdir(exist_ok=True)
         arguments["profiler"] = _PROFILERS[container.profiler](dirpath=run.folder.profiler, filename="fit")
     theirs = _checked_arguments(container.get_trainer_arguments())
     callbacks = _as_list(theirs.pop("callbacks", None)) + _as_list(container.get_callbacks())
     loggers = theirs.pop("logger", None)
-    arguments["plugins"] += _as_list(theirs.pop("plugins", None))
+    arguments["plugins"] = _as_list(theirs.pop("plugins", None))
+    if not any(isinstance(each, CheckpointIO) for each in arguments["plugins"]):
+        arguments["plugins"].append(SafeCheckpointIO(trust=container.trust_checkpoint))
     arguments |= theirs
     metrics = MetricsFile(run.folder.metrics)
     run.loggers = [metrics, *_further_loggers(run, loggers)]
@@ -63,8 +65,14 @@ def create_training_trainer(run: Run) -> Trainer:
 
 
 def create_evaluation_trainer(run: Run, callbacks: list[Callback]) -> Trainer:
-    """Return the Trainer for what comes after training: one device, so that no item is counted twice."""
+    """Return the Trainer for what comes after training: one device, so that no item is counted twice.
+
+    Args:
+        run: The run.
+        callbacks: The container's or others; those that only training has a use for are left out.
+    """
     container = run.container
+    callbacks = [each for each in callbacks if not isinstance(each, Checkpoint | ProgressBar | ModelSummary)]
     keep = {
         "accelerator",
         "precision",
@@ -111,7 +119,8 @@ def _make_trainer(arguments: dict[str, Any]) -> Trainer:
         raise UsageError(f"Lightning's Trainer refuses these settings: {error}") from error
 
 
-def _checked_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
+def _checked_arguments(arguments: dict[str, Any] | None) -> dict[str, Any]:
+    arguments = arguments or {}
     known = list(inspect.signature(Trainer.__init__).parameters)[1:]
     unknown = [name for name in arguments if name not in known]
     if unknown:
@@ -120,6 +129,12 @@ def _checked_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
             f"{did_you_mean(unknown[0], known)}"
         )
     return dict(arguments)
+
+
+def container_callbacks(container: LightningContainer) -> list[Callback]:
+    """Return the callbacks of ``get_callbacks`` and of ``get_trainer_arguments``."""
+    arguments = _checked_arguments(container.get_trainer_arguments())
+    return _as_list(arguments.get("callbacks")) + _as_list(container.get_callbacks())
 
 
 def _as_list(value: Any) -> list[Any]:
@@ -167,6 +182,7 @@ def _own_callbacks(run: Run, metrics: MetricsFile, arguments: dict[str, Any], th
                 every_n_epochs=container.autosave_every_n_val_epochs,
                 stop=run.stop,
                 on_saved=run.on_epoch_finished,
+                extends=run.extends,
             )
         )
     else:

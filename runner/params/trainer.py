@@ -184,4 +184,5 @@ class TrainerParams(param.Parameterized):
         """Return the values that go to ``Trainer(...)`` as they are: all that are set, by the Trainer's names."""
         names = [name for name in TrainerParams.param if name not in NOT_TRAINER_ARGUMENTS and name != "name"]
         values = {name: getattr(self, name) for name in names}
-        return {"max_epochs": self.num_epochs} | {name: value for name, value in values.items() if value is not None}
+        passed = {name: value for name, value in values.items() if value is not None}
+        return passed | {"max_epochs": self.num_epochs, "check_val_every_n_epoch": self.check_val_every_n_epoch}

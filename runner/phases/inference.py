@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any, cast
 
 import torch
 from pytorch_lightning import LightningDataModule, LightningModule
 from pytorch_lightning.utilities import move_data_to_device
+from pytorch_lightning.utilities.combined_loader import CombinedLoader
 
 from runner.modules import InnerEyeInference, ModelExecutionMode
 from runner.phases.testing import count_items, has_loader, uses_inner_eye_inference
@@ -67,9 +69,12 @@ def _wanted_splits(run: Run) -> list[ModelExecutionMode]:
 
 
 def _run_split(run: Run, model: InnerEyeInference, split: ModelExecutionMode, device: torch.device) -> int:
-    num_items = 0
+    num_items, name = 0, LOADERS[split]
+    limit = getattr(run.container, f"limit_{name}_batches")
+    if run.container.fast_dev_run:
+        limit = int(run.container.fast_dev_run)
     model.on_inference_epoch_start(dataset_split=split, is_ensemble_model=False)
-    for batch_index, item in enumerate(_batches(run.model, run.inference_data, LOADERS[split])):
+    for batch_index, item in enumerate(_batches(run.model, run.inference_data, name, limit)):
         on_device = move_data_to_device(item, device)
         output = run.model.forward(model.get_inference_input(on_device))
         model.inference_step(on_device, batch_index, model_output=output)
@@ -78,12 +83,21 @@ def _run_split(run: Run, model: InnerEyeInference, split: ModelExecutionMode, de
     return num_items
 
 
-def _batches(model: LightningModule, data: LightningDataModule | None, split: str) -> Iterator[Any]:
+def _batches(
+    model: LightningModule, data: LightningDataModule | None, split: str, limit: int | float | None
+) -> Iterator[Any]:
     """Yield the batches of a split from its loader or loaders, after the data module's ``setup``."""
     source: Any = model if data is None else data
     if data is not None:
         data.setup("test" if split == "test" else "fit")
     loaders = getattr(source, f"{split}_dataloader")()
-    several = isinstance(loaders, list | tuple)
-    for loader in cast(Iterable[Any], loaders if several else [loaders]):
-        yield from loader
+    combined = loaders if isinstance(loaders, CombinedLoader) else CombinedLoader(loaders)
+    for loader in combined.flattened:
+        yield from islice(loader, _num_batches(loader, limit))
+
+
+def _num_batches(loader: Any, limit: int | float | None) -> int | None:
+    """Return how many batches a ``limit_..._batches`` leaves; None for all."""
+    if isinstance(limit, float):
+        return int(len(loader) * limit) if limit < 1 else None
+    return limit

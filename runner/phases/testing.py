@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from pytorch_lightning.utilities.model_helpers import is_overridden
 from runner.modules import InnerEyeInference
 from runner.phases.weights import use_chosen_weights
 from runner.run_state import PhaseResult, Run
-from runner.trainer import create_evaluation_trainer
+from runner.trainer import container_callbacks, create_evaluation_trainer
 
 
 def test(run: Run) -> PhaseResult:
@@ -25,7 +25,7 @@ def test(run: Run) -> PhaseResult:
         return PhaseResult(skipped="there is no test data: test_dataloader is not defined")
     use_chosen_weights(run)
     counter = _ItemCounter()
-    trainer = create_evaluation_trainer(run, [counter, *run.container.get_callbacks()])
+    trainer = create_evaluation_trainer(run, [counter, *container_callbacks(run.container)])
     trainer.test(run.model, datamodule=run.data, verbose=False)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
     return PhaseResult(metrics=metrics, details={"num_items": counter.num_items, "weights": run.weights_from})
@@ -46,15 +46,21 @@ def has_loader(split: str, model: LightningModule, data: LightningDataModule | N
 
 def count_items(batch: Any) -> int:
     """Return the number of items in a batch: the first dimension of its first tensor, else its length, else 1."""
-    if isinstance(batch, torch.Tensor):
-        return len(batch) if batch.ndim else 1
-    if isinstance(batch, str | bytes):
-        return 1
+    tensor = _first_tensor(batch)
+    if tensor is not None:
+        return len(tensor)
     parts = list(batch.values()) if isinstance(batch, Mapping) else batch
-    if isinstance(parts, Sequence) and parts:
-        tensor = next((each for each in parts if isinstance(each, torch.Tensor | Mapping | Sequence)), None)
-        return count_items(tensor) if tensor is not None else len(parts)
-    return 1
+    first = parts[0] if isinstance(parts, list | tuple) and parts else None
+    if isinstance(first, list | tuple):
+        return len(first)
+    return len(parts) if isinstance(parts, list | tuple) else 1
+
+
+def _first_tensor(batch: Any) -> torch.Tensor | None:
+    if isinstance(batch, torch.Tensor):
+        return batch if batch.ndim else None
+    parts = batch.values() if isinstance(batch, Mapping) else batch if isinstance(batch, list | tuple) else ()
+    return next((found for part in parts if (found := _first_tensor(part)) is not None), None)
 
 
 class _ItemCounter(Callback):

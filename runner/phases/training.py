@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import signal
 from typing import Any
 
 from pytorch_lightning import Trainer, seed_everything
 from pytorch_lightning.tuner.tuning import Tuner
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from runner.checkpoints import find_checkpoint, load_weights
-from runner.errors import RunFailedError
+from runner.errors import RunFailedError, RunInterrupted
 from runner.metrics_file import last_row
 from runner.modules import LightningModuleWithOptimizer
 from runner.process_state import distributed_variables_restored
@@ -35,7 +37,10 @@ def train(run: Run) -> PhaseResult:
     seed_everything(container.effective_random_seed, workers=True, verbose=False)
     trainer = create_training_trainer(run)
     with run.stop.deferring_ends(), distributed_variables_restored():
-        trainer.fit(run.model, datamodule=run.data, ckpt_path=run.resume_checkpoint)
+        try:
+            trainer.fit(run.model, datamodule=run.data, ckpt_path=run.resume_checkpoint)
+        except SIGTERMException as error:  # Lightning's own way to stop, in the middle of a validation
+            raise RunInterrupted(signal.SIGTERM) from error
     run.stop.stop_if_requested()
     return _result(run, trainer)
 
@@ -54,7 +59,10 @@ def _tune(run: Run) -> None:
     if container.find_batch_size:
         size = Tuner(_tuning_trainer(run)).scale_batch_size(run.model, datamodule=run.data)
         log.info("find_batch_size: %s", size)
-        run.found_values["batch_size"] = size
+        if "batch_size" in container.param:
+            container.batch_size = size
+        else:
+            log.warning("batch_size is no parameter of %s: a resumed run will not know it", type(container).__name__)
     if container.find_lr:
         finder = Tuner(_tuning_trainer(run)).lr_find(run.model, datamodule=run.data, update_attr=False)
         l_rate = finder.suggestion() if finder is not None else None
@@ -63,7 +71,10 @@ def _tune(run: Run) -> None:
         container.l_rate = l_rate
         _set_l_rate(run, l_rate)
         log.info("find_lr: l_rate %.3g", l_rate)
-        run.found_values["l_rate"] = l_rate
+    wanted = {"batch_size": container.find_batch_size, "l_rate": container.find_lr}
+    found = {name: getattr(container, name, None) for name, is_wanted in wanted.items() if is_wanted}
+    if found:
+        run.on_found_values(found)
 
 
 def _tuning_trainer(run: Run) -> Trainer:
