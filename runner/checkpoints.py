@@ -111,9 +111,10 @@ class SafeCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         """Write to a temporary name beside *path*, fsync, rename. Hyper-parameters become plain values."""
         del storage_options
-        for key in _HYPER_PARAMETERS:
-            if key in checkpoint:
-                checkpoint = checkpoint | {key: _plain(checkpoint[key], key)}
+        checkpoint = {
+            key: _plain(value, key) if key in _HYPER_PARAMETERS else _without_numpy(value)
+            for key, value in checkpoint.items()
+        }
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(path) as file:
@@ -123,6 +124,15 @@ class SafeCheckpointIO(TorchCheckpointIO):
         """Read *path*; only tensors and plain values unless the run was told to trust it."""
         del map_location, weights_only
         return read_checkpoint(Path(path), trust=self._trust)
+
+
+def _without_numpy(value: Any) -> Any:
+    """Return *value* with NumPy's numbers as Python's, which torch's safe loading takes; all else as it is."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if type(value) is dict:
+        return {key: _without_numpy(item) for key, item in value.items()}
+    return [_without_numpy(item) for item in value] if type(value) is list else value
 
 
 def _plain(value: Any, where: str) -> Any:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from runner.atomic_files import finite
-from runner.command_line import Request, parse_command_line
+from runner.command_line import Request, parse_command_line, program_name
 from runner.environment import redact_urls
 from runner.errors import (
     EXIT_DONE,
@@ -30,7 +30,6 @@ from runner.run_folder import RunFolder
 from runner.version import __version__
 
 DEFAULT_CONTAINER = "HelloLesion"
-PROGRAM = "python runner.py"
 
 
 def console_main() -> NoReturn:
@@ -96,7 +95,7 @@ def _dispatch(request: Request, argv: Sequence[str], outcome: dict[str, Any]) ->
     if request.help and (command in commands or (request.model is None and not request.config)):
         from runner.help_text import program_help
 
-        print(program_help(PROGRAM))
+        print(program_help(program_name()))
         return EXIT_DONE
     if command in commands:
         return commands[command](request)
@@ -150,7 +149,7 @@ def _with_default_model(request: Request) -> Request:
     names = [found.name for found in scan_folder(folder).containers] if folder.is_dir() else []
     if DEFAULT_CONTAINER in names:
         if not request.quiet:
-            print(f"No --model given: running {DEFAULT_CONTAINER} ({PROGRAM} list shows all, --help the rest).")
+            print(f"No --model given: running {DEFAULT_CONTAINER} ({program_name()} list shows all, --help the rest).")
         return replace(request, model=DEFAULT_CONTAINER)
     there = f" There are: {', '.join(sorted(names))}." if names else f" There are none below {folder.absolute()}."
     raise UsageError(f"Say which container to run: --model=NAME.{there}")
@@ -164,7 +163,7 @@ def _show_container(request: Request) -> int:
         request = _with_default_model(request)
     prepared = prepare_container(Plan(**_plan_fields(request)))
     if request.help:
-        print(container_help(prepared.values, PROGRAM))
+        print(container_help(prepared.values, program_name()))
     else:
         print(config_text(prepared.values, prepared.model, docs=True), end="")
     return EXIT_DONE
@@ -184,7 +183,7 @@ def _list(request: Request) -> int:
     for file, reason in scan.unreadable.items():
         print(f"warning: could not read {shown_path(file)}: {reason}", file=sys.stderr)
     if not rows:
-        print(f"There are no containers below {folder}; {PROGRAM} new MyContainer writes one.", file=sys.stderr)
+        print(f"There are no containers below {folder}; {program_name()} new MyContainer writes one.", file=sys.stderr)
     return EXIT_DONE
 
 
@@ -195,7 +194,7 @@ def _new(request: Request) -> int:
     name = request.arguments[0]
     for path in new_container(name, Path(request.containers or "containers"), Path("tests")):
         print(f"wrote {shown_path(path)}")
-    print(f"Run it: {PROGRAM} --model={name}")
+    print(f"Run it: {program_name()} --model={name}")
     return EXIT_DONE
 
 
@@ -210,8 +209,13 @@ def _print_result(result: Any) -> None:
     from runner.progress import format_metrics
     from runner.run_record import shown
 
-    tested = {name: value for name, value in result.metrics.items() if not name.startswith("train")}
-    print(f"{result.model}  {format_metrics(tested)}".rstrip())
+    folder = RunFolder(result.folder)
+    phases = {name: outcome.get("metrics", {}) for name, outcome in folder.read_results().items()}
+    trained = phases.pop("train", {})
+    after = {name: value for metrics in phases.values() for name, value in metrics.items() if value is not None}
+    print(f"{result.model}  {format_metrics(after or trained)}".rstrip())
+    if folder.contact_sheet.is_file():
+        print(f"saliency maps: {shown(folder.contact_sheet)}")
     print(shown(result.folder))
 
 
@@ -239,16 +243,18 @@ def _print_error(message: str, outcome: dict[str, Any]) -> None:
 
 
 def _print_traceback(error: BaseException | None) -> None:
-    """Print the traceback from the first line that is not ours: what the user has to look at."""
+    """Print the traceback from the first line that is neither ours nor Lightning's: what the user has to look at."""
     if error is None:
         return
     here = str(Path(__file__).parent)
     trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None and _is_machinery(trace.tb_frame.f_code.co_filename, here):
-        trace = trace.tb_next
+    first = trace
+    while first is not None and _is_machinery(first.tb_frame.f_code.co_filename, here):
+        first = first.tb_next
     with suppress(BrokenPipeError):
-        traceback.print_exception(type(error), error, trace)
+        traceback.print_exception(type(error), error, first or trace)
 
 
 def _is_machinery(file: str, here: str) -> bool:
-    return file.startswith((here, "<frozen importlib")) or file.endswith(("importlib/__init__.py",))
+    packages = ("/importlib/", "/pytorch_lightning/", "/lightning_fabric/", "/torch/")
+    return file.startswith((here, "<frozen importlib")) or any(package in file for package in packages)

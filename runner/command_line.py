@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from runner.errors import UsageError, did_you_mean
@@ -78,6 +80,12 @@ class Request:
     version: bool = False
     help: bool = False
     overrides: tuple[Override, ...] = field(default=())
+
+
+def program_name() -> str:
+    """Return how this program was called, for hints that can be typed."""
+    names = {"__main__.py": "python -m runner", "lightcase": "lightcase"}
+    return names.get(Path(sys.argv[0]).name if sys.argv else "", "python runner.py")
 
 
 def truth_value(text: str) -> bool:

@@ -150,6 +150,8 @@ def _from_override(cls: type[LightningContainer], override: Override) -> _Settin
 def _from_config(cls: type[LightningContainer], value: ConfigValue) -> _Setting:
     known = settable_parameters(cls)
     place = f"{value.file}:{value.line}"
+    if value.name in OPTIONS:
+        raise ParameterError(f"{place}: {value.name} is an option of the program; give it on the command line.")
     if value.name not in known:
         raise ParameterError(f"{place}: {unknown_name(cls, value.name).replace('--', '')}")
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import signal
 from collections.abc import Iterable
 
 EXIT_DONE = 0
@@ -54,7 +55,7 @@ class RunInterrupted(BaseException):
     """A signal asked the run to stop. Not an ``Exception``, so that no user code swallows it by accident."""
 
     def __init__(self, signal_number: int) -> None:
-        super().__init__(f"stopped by signal {signal_number}")
+        super().__init__(f"stopped by {signal.Signals(signal_number).name}")
         self.signal_number = signal_number
 
     @property

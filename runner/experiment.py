@@ -163,6 +163,8 @@ def _run_phases(
 ) -> None:
     """Set up the container and go through the phases; those that an earlier attempt finished are left out."""
     _enter(context, status, "setup")
+    if prepared.container.number_of_cross_validation_splits and not prepared.container.is_cross_validation_fold:
+        log.warning("cross_validation_split_index is not set: this run trains no fold of the cross validation")
     from pytorch_lightning import seed_everything
 
     from runner.phases import PHASES
@@ -186,6 +188,8 @@ def _run_phases(
             folder.add_results(name, {"metrics": outcome.metrics, **outcome.details})
         status.phase_completed(name, seconds, outcome.skipped)
         _say_outcome(name, outcome, seconds)
+        if name == "saliency" and outcome.skipped and run.container.saliency_method != "none":
+            log.warning("no saliency maps: %s", outcome.skipped)
     _warn_if_untested(status)
     _enter(context, status, "report")
     prepared.container.create_report()
@@ -297,7 +301,7 @@ def _say_outcome(name: str, outcome: PhaseResult, seconds: float) -> None:
     from runner.progress import format_metrics, format_seconds
 
     if outcome.skipped:
-        log.debug("%-9s skipped: %s", name, outcome.skipped)
+        logging.getLogger(FILE_ONLY).info("%s skipped: %s", name, outcome.skipped)
         return
     items = outcome.details.get("num_items")
     count = f"  {items} items" if isinstance(items, int) else ""

@@ -131,10 +131,18 @@ def _model_of(plan: Plan, in_config: Sequence[ConfigValue]) -> str | type[Lightn
                 "Leave --model out, or start a new run."
             )
     if plan.model is not None:
+        _check_same_model(plan, in_config)
         return plan.model
     if not in_config:
         raise UsageError("Say which container to run: --model=NAME.")
     return str(in_config[-1].node)
+
+
+def _check_same_model(plan: Plan, in_config: Sequence[ConfigValue]) -> None:
+    asked = plan.model if isinstance(plan.model, str) else getattr(plan.model, "__name__", "")
+    for value in in_config:
+        if _class_name(str(value.node)) != _class_name(asked):
+            raise UsageError(f"{value.file}:{value.line}: is for {value.node}, but --model={asked} was given.")
 
 
 def _class_name(model: str) -> str:
@@ -155,7 +163,7 @@ def _check_checkpoint(container: LightningContainer, *, resuming: bool) -> None:
     if source is not None and not source.exists():
         raise ParameterError(f"src_checkpoint: there is no file or run folder {source}.")
     if source is not None:
-        container.src_checkpoint = source.resolve()  # outputs/latest is about to point to this run
+        container.src_checkpoint = _with_weights(source.resolve())  # outputs/latest is about to point to this run
     if container.train:
         _check_start(container)
         return
@@ -164,6 +172,19 @@ def _check_checkpoint(container: LightningContainer, *, resuming: bool) -> None:
         raise ParameterError(
             "train=False leaves no weights to test: say which with --src_checkpoint=<file or run folder>."
         )
+
+
+def _with_weights(source: Path) -> Path:
+    """Return *source*, or where the weights are that a run without training has used."""
+    if source.is_file():
+        return source
+    folder = RunFolder(source)
+    if folder.best_checkpoint.is_file() or folder.last_checkpoint.is_file():
+        return source
+    used = Path(str(folder.read_results().get("test", {}).get("weights", "")))
+    if used.is_absolute() and used.is_file():
+        return used
+    raise ParameterError(f"src_checkpoint: {source} holds neither checkpoints/best.ckpt nor checkpoints/last.ckpt.")
 
 
 def _check_start(container: LightningContainer) -> None:

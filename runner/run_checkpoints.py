@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.loops.loop import _Loop
 from torch.optim.lr_scheduler import LambdaLR
 
 from runner.atomic_files import link_or_copy
@@ -69,6 +70,7 @@ class RunCheckpoints(Checkpoint):
         self._at_epoch_end = False
         self._should_stop = False
         self._has_validated = False
+        self._has_warned = False
         self._is_best_validation = False
         self._saved_step = -1
         self.monitor: str | None = monitor
@@ -132,8 +134,7 @@ class RunCheckpoints(Checkpoint):
 
     def _go_on_after_epoch(self, trainer: Trainer, *, stop: bool) -> None:
         """Do what a kill may have kept from being done after last.ckpt was written."""
-        progress: Any = trainer.fit_loop.epoch_progress.current
-        progress.completed = progress.processed  # Lightning does not, when max_steps is set
+        _begin_next_epoch(trainer)
         self._saved_step = trainer.global_step
         self._metrics.drop_from(trainer.current_epoch)
         if self.best_step == trainer.global_step:
@@ -174,8 +175,8 @@ class RunCheckpoints(Checkpoint):
         best = self._note_best(trainer) if is_best else None
         due = self._every_n_epochs > 0 and (trainer.current_epoch + 1) % self._every_n_epochs == 0
         is_stopping = self._stop.requested is not None
+        self._write_metrics(trainer)
         if due or best is not None or is_stopping or self._is_last_epoch(trainer):
-            self._write_metrics(trainer)
             self._save_last(trainer)
             self._on_saved(trainer.current_epoch + 1)
         if best is not None:
@@ -191,10 +192,18 @@ class RunCheckpoints(Checkpoint):
             self._folder.interrupted_checkpoint.unlink(missing_ok=True)
 
     def _write_metrics(self, trainer: Trainer) -> None:
-        """Write the epoch's row before its checkpoint: Lightning would log it after, and a kill between lose it."""
+        """Write the epoch's row before its checkpoint: Lightning would log it after, and a kill between lose it.
+
+        Of metrics that are logged per step only, the row holds the last step's value, as the console shows it.
+        """
         results = trainer._results
         if results is not None:
-            logged = {name: float(value) for name, value in results.metrics(on_step=False)["log"].items()}
+            found = results.metrics(on_step=False)
+            shown = {name: value for name, value in found["callback"].items() if not name.endswith("_step")}
+            logged = {name: float(value) for name, value in (shown | found["log"]).items()}
+            if not self._has_warned and any(np.isnan(value) for value in logged.values()):
+                self._has_warned = True
+                log.warning("epoch %d: a metric is not a number (NaN)", trainer.current_epoch + 1)
             self._metrics.log_metrics(
                 logged | {"epoch": trainer.current_epoch}, step=trainer.fit_loop.epoch_loop._batches_that_stepped - 1
             )
@@ -281,6 +290,15 @@ class RunCheckpoints(Checkpoint):
         while self._save_top_k > 1 and len(self.kept) > self._save_top_k:
             worst = (max if self.mode == "min" else min)(self.kept, key=lambda name: self.kept[name])
             del self.kept[worst]
+
+
+def _begin_next_epoch(trainer: Trainer) -> None:
+    """Let training go on with the next epoch; with max_steps Lightning would run the finished one's end once more."""
+    loop: Any = trainer.fit_loop
+    for progress in (loop.epoch_progress.current, loop.epoch_progress.total):
+        progress.completed = progress.processed
+    _Loop.restarting.fset(loop, False)  # type: ignore[attr-defined] # FitLoop's own setter always says True there
+    loop.reset_restart_stage()
 
 
 def _follow_schedules(trainer: Trainer) -> None:

@@ -144,6 +144,11 @@ class RunFolder:
         return self.path / "saliency"
 
     @property
+    def contact_sheet(self) -> Path:
+        """Picture of many saliency maps at once."""
+        return self.saliency / "contact_sheet.png"
+
+    @property
     def profiler(self) -> Path:
         """Folder of the profiler's files."""
         return self.path / "profiler"

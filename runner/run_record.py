@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.atomic_files import write_text
+from runner.command_line import program_name
 from runner.container import LightningContainer
 from runner.environment import record_environment, redact_arguments, redact_urls
 from runner.help_text import config_text
@@ -54,7 +55,7 @@ def _code_folder(container: LightningContainer) -> Path:
 
 def resume_command(folder: RunFolder) -> str:
     """Return the command that goes on with the run."""
-    return f"python runner.py --resume={shown(folder.path)}"
+    return f"{program_name()} --resume={shown(folder.path)}"
 
 
 def shown(path: Path) -> Path:

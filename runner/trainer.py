@@ -48,6 +48,7 @@ def create_training_trainer(run: Run) -> Trainer:
         run.folder.profiler.mkdir(exist_ok=True)
         arguments["profiler"] = _PROFILERS[container.profiler](dirpath=run.folder.profiler, filename="fit")
     theirs = _checked_arguments(container.get_trainer_arguments())
+    _say_overruled(run, theirs)
     callbacks = _as_list(theirs.pop("callbacks", None)) + _as_list(container.get_callbacks())
     loggers = theirs.pop("logger", None)
     arguments["plugins"] = _as_list(theirs.pop("plugins", None))
@@ -129,6 +130,21 @@ def _checked_arguments(arguments: dict[str, Any] | None) -> dict[str, Any]:
             f"{did_you_mean(unknown[0], known)}"
         )
     return dict(arguments)
+
+
+def _say_overruled(run: Run, theirs: dict[str, Any]) -> None:
+    """Warn where ``get_trainer_arguments`` overrules what the user asked for."""
+    for name, value in theirs.items():
+        parameter = "num_epochs" if name == "max_epochs" else name
+        origin = run.set_by.get(parameter, "default")
+        if origin not in ("default", "container") and value != getattr(run.container, parameter):
+            log.warning(
+                "%s: %s (%s) is overruled by get_trainer_arguments: %s",
+                parameter,
+                getattr(run.container, parameter),
+                origin,
+                value,
+            )
 
 
 def container_callbacks(container: LightningContainer) -> list[Callback]:

@@ -373,3 +373,93 @@ def test_expected_files_are_compared(project: Path, content: str) -> None:
 
 def rows_text(result: RunResult) -> str:
     return (result.folder / "metrics.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"max_steps": 1000},
+        {"max_steps": 17},
+        {"check_val_every_n_epoch": 2, "monitor": "val_loss"},
+        {"val_check_interval": 3, "monitor": "val_loss"},
+        {"val_check_interval": 0.4},
+        {"autosave_every_n_val_epochs": 2},
+        {"accumulate_grad_batches": 2, "fail_at_step": 5},
+        {"save_top_k": 2},
+        {"monitor": "train_loss"},
+        {"l_rate_scheduler": "Cosine", "l_rate_warmup": "Linear", "l_rate_warmup_epochs": 2},
+        {"optimizer_type": "SGD", "gradient_clip_val": 0.1},
+    ],
+)
+def test_a_failed_run_goes_on_to_the_same_bits(project: Path, settings: dict[str, Any]) -> None:
+    """However training, validation and checkpoints are scheduled, a resumed run ends as if it had never failed."""
+    settings = {"fail_at_step": 13} | settings
+    whole = {name: value for name, value in settings.items() if name != "fail_at_step"}
+    step = settings["fail_at_step"]
+    reference = start("Failing", fail_at_step=0, output_to="whole", **whole)
+    with pytest.raises(RuntimeError, match="failing once"):
+        start("Failing", fail_at_step=step, output_to="failed", **whole)
+    again = start(resume="failed/latest")
+    assert rows(again) == rows(reference)
+    for name in ("last.ckpt", "best.ckpt"):
+        for key, value in weights(reference.folder, name).items():
+            assert torch.equal(value, weights(again.folder, name)[key])
+    assert (
+        json.loads((again.folder / "results.json").read_text())["train"]["steps"]
+        == (json.loads((reference.folder / "results.json").read_text())["train"]["steps"])
+    )
+
+
+def test_a_run_that_stopped_early_stays_stopped() -> None:
+    """A completed run is not trained on by a resume, however it came to its end."""
+    for settings in ({"monitor": "val_loss", "early_stopping_patience": 0, "l_rate": 0.0}, {"max_steps": 6}):
+        result = start("Plain", num_epochs=20, **settings)
+        before = rows(result)
+        assert rows(start(resume=result.folder)) == before
+
+
+def test_a_random_split_is_the_same_in_every_phase_and_attempt() -> None:
+    """A split drawn from the global generator is that of the training, also when only testing."""
+    trained = start("RandomSplit", num_epochs=1)
+    tested = start("RandomSplit", train=False, src_checkpoint=trained.folder)
+    assert (trained.folder / "tested.txt").read_text() == (tested.folder / "tested.txt").read_text()
+
+
+def test_callbacks_of_ones_own_do_not_get_in_the_way() -> None:
+    """A ModelCheckpoint from get_callbacks works beside ours, and the test does without it."""
+    result = start("OwnCallbacks", num_epochs=1)
+    assert (result.folder / "mine" / "mine.ckpt").is_file()
+    assert result.phases["test"] == "completed"
+
+
+def test_numpy_numbers_in_a_checkpoint_do_not_keep_it_from_being_read() -> None:
+    """What a model adds to its checkpoint may hold NumPy numbers."""
+    assert start("StepMetric", num_epochs=1).phases["test"] == "completed"
+
+
+def test_what_a_resume_may_change() -> None:
+    """Saliency and inference settings reopen their phases; the optimizer's settings are refused."""
+    result = start("Inference", num_epochs=1)
+    (result.folder / "inference.txt").unlink()
+    again = start(resume=result.folder, inference_on_val_set=True)
+    assert "epoch_start Val" in (again.folder / "inference.txt").read_text()
+    with pytest.raises(ParameterError, match=r"l_rate: the run in .* cannot change it"):
+        start(resume=result.folder, l_rate=0.5)
+
+
+def test_passwords_in_urls_are_not_kept() -> None:
+    """A password in a URL is in no file of the run, and a resume asks for it again."""
+    secret = f"canary{os.getpid()}"
+    result = start("Plain", num_epochs=1, tag=f"--tokenizer=bert https://bob:{secret}@host/x")
+    for file in result.folder.rglob("*"):
+        assert not file.is_file() or secret.encode() not in file.read_bytes()
+    with pytest.raises(ParameterError, match="tag: the record of the run does not keep passwords"):
+        start(resume=result.folder)
+
+
+def test_the_best_state_of_several_validations_in_an_epoch_is_kept() -> None:
+    """best.ckpt has the weights whose validation gave the best score."""
+    result = start("Plain", num_epochs=2, val_check_interval=3)
+    details = json.loads((result.folder / "results.json").read_text())
+    assert details["test"]["metrics"]["test_loss"] == pytest.approx(details["train"]["best"]["score"])

@@ -1,5 +1,6 @@
 """Which checkpoints a training leaves: the last, the best, and what a resume needs to end in the same bits."""
 
+import csv
 import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -339,7 +340,7 @@ def test_the_k_best_may_lie_inside_epochs(folder: RunFolder) -> None:
 
 def test_the_sanity_check_is_no_epoch(folder: RunFolder) -> None:
     """Validation before training is not looked at, however good its score."""
-    callback = checkpoints(folder)
+    callback = checkpoints(folder, monitor="val_loss")
     trainer = Trainer(
         max_epochs=1,
         accelerator="cpu",
@@ -354,11 +355,17 @@ def test_the_sanity_check_is_no_epoch(folder: RunFolder) -> None:
 
 
 def test_an_epoch_is_in_the_metrics_before_its_checkpoint_is_written(folder: RunFolder) -> None:
-    """When on_saved is called, metrics.csv has the row of the epoch; Lightning adds no second one."""
-    rows: list[int] = []
-    callback = checkpoints(folder, on_saved=lambda _: rows.append(len(folder.metrics.read_text().splitlines()) - 1))
-    fit(Scripted([0.5, 0.1, 0.3]), callback, epochs=3)
-    assert rows == [1, 2, 3]
+    """When on_saved is called, metrics.csv has the whole row of the epoch; Lightning adds no second one."""
+    seen: list[list[str]] = []
+
+    def look(epochs: int) -> None:
+        with folder.metrics.open() as file:
+            rows = list(csv.DictReader(file))
+        seen.append([row["epoch"] for row in rows if row["train_loss_epoch"] and row["val_loss"]])
+        assert len(rows) == epochs
+
+    fit(Scripted([0.5, 0.1, 0.3]), checkpoints(folder, on_saved=look, every_n_epochs=1), epochs=3)
+    assert seen == [["0"], ["0", "1"], ["0", "1", "2"]]
     assert len(folder.metrics.read_text().splitlines()) == 4
 
 

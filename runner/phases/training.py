@@ -9,6 +9,7 @@ from typing import Any
 from pytorch_lightning import Trainer, seed_everything
 from pytorch_lightning.tuner.tuning import Tuner
 from pytorch_lightning.utilities.exceptions import SIGTERMException
+from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from runner.checkpoints import find_checkpoint, load_weights
 from runner.errors import RunFailedError, RunInterrupted
@@ -27,6 +28,8 @@ def train(run: Run) -> PhaseResult:
     container = run.container
     if not container.train:
         return PhaseResult(skipped="train=False")
+    if run.data is None and not is_overridden("train_dataloader", run.model):
+        raise RunFailedError("get_data_module() returned None, and the model has no train_dataloader either.")
     if container.load_weights_only and run.resume_checkpoint is None:
         path, why = find_checkpoint(container.src_checkpoint)
         load_weights(run.model, path, trust=container.trust_checkpoint)
