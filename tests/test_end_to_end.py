@@ -90,6 +90,15 @@ def test_gan(project: Path) -> None:
     assert metrics(folder)["test_distance"] < 0.25
 
 
+def test_the_example_of_the_readme(project: Path) -> None:
+    """The container printed in the README learns, and its maps can be made."""
+    page = (REPOSITORY / "README.md").read_text()
+    example = next(block for block in page.split("```python\n")[1:] if "class Spot(" in block).partition("```")[0]
+    (project / "containers" / "my_model.py").write_text(example)
+    found = metrics(start(project, "--model=Spot", "--num_channels=16", "--l_rate=3e-3"))
+    assert found["test_loss"] < 0.1
+
+
 def test_a_new_container_and_its_test(project: Path) -> None:
     """What `new` writes runs, and so does the test that it writes."""
     done = subprocess.run(
