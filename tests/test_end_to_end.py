@@ -95,7 +95,7 @@ def test_the_example_of_the_readme(project: Path) -> None:
     page = (REPOSITORY / "README.md").read_text()
     example = next(block for block in page.split("```python\n")[1:] if "class Spot(" in block).partition("```")[0]
     (project / "containers" / "my_model.py").write_text(example)
-    found = metrics(start(project, "--model=Spot", "--num_channels=16", "--l_rate=3e-3"))
+    found = metrics(start(project, "--model=Spot", "--num_channels=16"))
     assert found["test_loss"] < 0.1
 
 
