@@ -338,6 +338,33 @@ def test_the_k_best_may_lie_inside_epochs(folder: RunFolder) -> None:
     assert read_checkpoint(folder.best_checkpoint)["global_step"] == 6
 
 
+@pytest.mark.parametrize("monitor", [None, "val_loss"])
+def test_the_first_validation_may_be_the_best(folder: RunFolder, monitor: str | None) -> None:
+    """Inside the first epoch the metric is found as well, whether or not it was named."""
+    callback = checkpoints(folder, monitor=monitor)
+    fit(Scripted([0.1, 0.9, 0.5, 0.6]), callback, epochs=2, val_check_interval=0.5)
+    assert callback.best_step == read_checkpoint(folder.best_checkpoint)["global_step"] == 2
+
+
+def test_a_state_that_was_not_validated_is_not_kept(folder: RunFolder) -> None:
+    """Where validation leaves epochs out, their states do not count with the score of an earlier one."""
+    fit(Scripted([0.5, 0.4]), checkpoints(folder, save_top_k=3), epochs=4, check_val_every_n_epoch=2)
+    assert names(folder) == {"last.ckpt", "best.ckpt", "epoch0001-step8.ckpt", "epoch0003-step16.ckpt"}
+
+
+def test_the_end_of_an_epoch_is_not_what_was_validated_before_it(folder: RunFolder) -> None:
+    """With a validation after three of four batches, it is the state after three that is kept."""
+    fit(Scripted([0.5, 0.4]), checkpoints(folder, save_top_k=-1), epochs=2, val_check_interval=3)
+    assert names(folder) == {"last.ckpt", "best.ckpt", "epoch0000-step3.ckpt", "epoch0001-step7.ckpt"}
+
+
+def test_validation_may_be_counted_in_batches_over_epochs(folder: RunFolder) -> None:
+    """A first epoch without validation is no reason to call the monitor misspelt."""
+    callback = checkpoints(folder, monitor="val_loss")
+    fit(Scripted([0.5, 0.4]), callback, epochs=4, check_val_every_n_epoch=None, val_check_interval=6)
+    assert callback.best_step == 12
+
+
 def test_the_sanity_check_is_no_epoch(folder: RunFolder) -> None:
     """Validation before training is not looked at, however good its score."""
     callback = checkpoints(folder, monitor="val_loss")
