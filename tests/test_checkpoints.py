@@ -296,19 +296,20 @@ def test_a_model_may_change_what_it_loads(good: Path) -> None:
 
 
 _SAVES_AND_IS_KILLED = """
-import os, sys, tempfile
+import os, sys, tempfile, time
 from pathlib import Path
 import torch
 from runner.checkpoints import SafeCheckpointIO, read_checkpoint
 
-def kill_in_the_middle(attempts=20):
+def kill_in_the_middle(attempts=10):
     for attempt in range(attempts):
         child = os.fork()
         if child == 0:
             for again in range(1000):
                 SafeCheckpointIO().save_checkpoint({"numbers": numbers, "again": again}, path)
         torn = path.with_name(f".{path.name}.{child}.tmp")
-        while not torn.exists() or torn.stat().st_size <= attempt * 100_000:
+        deadline = time.monotonic() + 2
+        while time.monotonic() < deadline and not (torn.exists() and torn.stat().st_size > attempt * 100_000):
             pass
         os.kill(child, 9)
         os.waitpid(child, 0)
