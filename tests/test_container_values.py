@@ -382,19 +382,21 @@ def test_every_name_of_another_framework_leads_somewhere() -> None:
 
 
 def test_the_model_may_be_in_the_file() -> None:
-    """A configuration names its container; the command line's name wins, and a later file's."""
+    """A configuration names its container; a later file's name wins, and --model may only say the same."""
     containers = Path("containers")
     containers.mkdir()
-    for name in ("One", "Two", "Three"):
-        (containers / f"{name.lower()}_of_three.py").write_text(
+    for name in ("One", "Two"):
+        (containers / f"{name.lower()}_of_two.py").write_text(
             f"from runner import LightningContainer\nclass {name}(LightningContainer):\n    '''{name}.'''\n"
         )
     Path("a.yaml").write_text("model: One\nnum_epochs: 3\n")
     Path("b.yaml").write_text("model: Two\n")
     assert prepare(Plan(config=["a.yaml"])).name == "One"
     assert prepare(Plan(config=["a.yaml", "b.yaml"])).name == "Two"
-    prepared = prepare(Plan(model="Three", config=["a.yaml"]))
-    assert (prepared.name, prepared.model, prepared.container.num_epochs) == ("Three", "Three", 3)
+    prepared = prepare(Plan(model="One", config=["a.yaml"]))
+    assert (prepared.name, prepared.model, prepared.container.num_epochs) == ("One", "One", 3)
+    with pytest.raises(UsageError, match=r"a\.yaml:1: is for One, but --model=Two was given"):
+        prepare(Plan(model="Two", config=["a.yaml"]))
 
 
 def test_without_a_model_nothing_runs() -> None:
@@ -417,7 +419,8 @@ def prepare_mine(**values: Any) -> LightningContainer:
     [
         ({"train": False}, "--src_checkpoint=<file or run folder>"),
         ({"src_checkpoint": "nowhere"}, "there is no file or run folder"),
-        ({"src_checkpoint": "there"}, "--load_weights_only.*--train=False.*--resume"),
+        ({"src_checkpoint": "there"}, r"there holds neither checkpoints/best\.ckpt nor checkpoints/last\.ckpt"),
+        ({"src_checkpoint": "there/a.ckpt"}, "--load_weights_only.*--train=False.*--resume"),
         ({"local_dataset": "nowhere"}, "local_dataset: there is no"),
         ({"extra_local_dataset_paths": ["there", "nowhere"]}, "extra_local_dataset_paths: there is no .*nowhere"),
         ({"regression_test_folder": "nowhere"}, "regression_test_folder: there is no"),
@@ -426,6 +429,7 @@ def prepare_mine(**values: Any) -> LightningContainer:
 def test_files_and_contradictions_are_checked_first(project: Path, values: dict[str, Any], message: str) -> None:
     """What cannot work is a ParameterError that says what to do."""
     (project / "there").mkdir()
+    (project / "there" / "a.ckpt").touch()
     values = {
         name: [Path(each) for each in value] if isinstance(value, list) else value for name, value in values.items()
     }
@@ -435,7 +439,8 @@ def test_files_and_contradictions_are_checked_first(project: Path, values: dict[
 
 def test_a_checkpoint_is_the_file_that_its_link_means_now(project: Path) -> None:
     """outputs/latest is followed before it points to the new run."""
-    (project / "run").mkdir()
+    (project / "run" / "checkpoints").mkdir(parents=True)
+    (project / "run" / "checkpoints" / "last.ckpt").touch()
     (project / "latest").symlink_to("run")
     container = prepare_mine(src_checkpoint="latest", train=False)
     assert container.src_checkpoint == project / "run"
