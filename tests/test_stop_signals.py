@@ -211,7 +211,7 @@ def test_exit_codes_are_those_of_shells() -> None:
     """128 plus the signal's number."""
     assert RunInterrupted(signal.SIGINT).exit_code == EXIT_INTERRUPTED
     assert RunInterrupted(signal.SIGTERM).exit_code == EXIT_TERMINATED
-    assert str(RunInterrupted(15)) == "stopped by signal 15"
+    assert str(RunInterrupted(15)) == "stopped by SIGTERM"
 
 
 def test_a_closed_stderr_does_not_keep_a_run_from_stopping() -> None:
