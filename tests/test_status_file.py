@@ -122,12 +122,13 @@ def test_the_heart_stops_after_an_exception(folder: RunFolder) -> None:
     assert time.monotonic() - started < status_file.HEARTBEAT_SECONDS / 2
 
 
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
 def test_it_can_be_read_while_the_heart_beats(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever reads sees a whole file, with values that never go back, though two threads write."""
     monkeypatch.setattr(status_file, "HEARTBEAT_SECONDS", 0.0001)
     status = StatusFile(folder, "Mine")
     with status.heartbeat():
-        for epoch in range(100):
+        for epoch in range(300):
             status.update(epochs_finished=epoch)
             assert read(folder)["epochs_finished"] == epoch
     assert [path.name for path in folder.path.glob("*.tmp")] == []
