@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
@@ -22,6 +24,11 @@ from runner.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
 
+# what torch and pickle raise on bytes that are no checkpoint
+_DAMAGED = (
+    *(RuntimeError, EOFError, LookupError, ValueError, OSError, TypeError, AttributeError, struct.error),
+    *(zipfile.BadZipFile, zlib.error, NotImplementedError),
+)
 _HYPER_PARAMETERS = ("hyper_parameters", "datamodule_hyper_parameters")
 
 
@@ -38,6 +45,7 @@ def read_checkpoint(path: Path, *, trust: bool = False, device: str = "cpu") -> 
     """
     try:
         _refuse_forced_pickle(trust=trust)
+        _check_bytes(path)
         checkpoint = torch.load(path, map_location=device, weights_only=not trust)
     except (FileNotFoundError, IsADirectoryError) as error:
         raise CheckpointError(f"There is no checkpoint file {path}.") from error
@@ -49,11 +57,20 @@ def read_checkpoint(path: Path, *, trust: bool = False, device: str = "cpu") -> 
             f"{path} holds more than tensors and plain values and would have to run code to be read ({reason}). "
             "If you trust its author: --trust_checkpoint."
         ) from error
-    except (RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
+    except _DAMAGED as error:
         raise CheckpointError(f"{path} is damaged or no checkpoint: {str(error).partition(chr(10))[0]}") from error
     if not isinstance(checkpoint, dict):
         raise CheckpointError(f"{path} is no Lightning checkpoint: it holds a {type(checkpoint).__name__}.")
     return checkpoint
+
+
+def _check_bytes(path: Path) -> None:
+    """Compare the checksums in the file, which torch does not: a flipped bit would load as other weights."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise CheckpointError(f"{path} is damaged: the checksum of {damaged} is wrong.")
 
 
 def _refuse_forced_pickle(*, trust: bool) -> None:

@@ -199,7 +199,7 @@ def _defaults(cls: type[LightningContainer]) -> dict[str, Any]:
 
 def _note_changes(values: ContainerValues, before: Mapping[str, Any], origin: str) -> None:
     for name in names_of(type(values.container)):
-        if not _same(getattr(values.container, name), before[name]):
+        if not same_value(getattr(values.container, name), before[name]):
             values.origins[name] = origin
 
 
@@ -208,7 +208,8 @@ def names_of(cls: type[LightningContainer]) -> Iterable[str]:
     return settable_parameters(cls)
 
 
-def _same(one: Any, other: Any) -> bool:
+def same_value(one: Any, other: Any) -> bool:
+    """Tell whether two values are equal and of one type; arrays and the like are the same only as objects."""
     try:
         return type(one) is type(other) and bool(one == other)
     except (ValueError, TypeError):  # arrays and the like

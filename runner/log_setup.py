@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
 from typing import TextIO
 
@@ -53,8 +54,9 @@ class _ConsoleFilter(logging.Filter):
 
 class _ConsoleFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        record.exc_info, record.exc_text = None, None  # tracebacks are printed once, at the end, or lie in run.log
-        text = super().format(record)
+        plain = copy(record)  # other handlers get the record as it is
+        plain.exc_info, plain.exc_text = None, None  # tracebacks are printed once, at the end, or lie in run.log
+        text = super().format(plain)
         return text if record.levelno < logging.WARNING else f"{record.levelname.lower()}: {text}"
 
 

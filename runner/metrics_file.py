@@ -82,9 +82,9 @@ class MetricsFile(Logger):
         line = _table(self._columns, [_texts(self._row)], header=False) if self._fits() else ""
         if line:
             with self._path.open("r+b") as file:
+                file.truncate(self._row_start)
                 file.seek(self._row_start)
                 file.write(line.encode())
-                file.truncate()
         else:
             self._add_columns()
         self._is_written = True

@@ -13,7 +13,7 @@ from runner.command_line import Override
 from runner.config_files import ConfigValue, read_config
 from runner.container import LightningContainer
 from runner.container_loader import find_container
-from runner.container_values import ContainerValues, build_container
+from runner.container_values import ContainerValues, build_container, same_value
 from runner.errors import ParameterError, UsageError
 from runner.param_values import settable_parameters
 from runner.params import OptimizerParams
@@ -107,7 +107,9 @@ def _check_changes(plan: Plan, prepared: Prepared) -> frozenset[str]:
     recorded = read_config(str(_recorded_config(plan.resume)), CONFIGS_FOLDER)
     before = build_container(type(prepared.container), [value for value in recorded if value.name != "model"])
     names = settable_parameters(type(prepared.container))
-    changed = {name for name in names if getattr(prepared.container, name) != getattr(before.container, name)}
+    changed = {
+        name for name in names if not same_value(getattr(prepared.container, name), getattr(before.container, name))
+    }
     for name in sorted(changed):
         if name in OptimizerParams.param or name == "random_seed":
             raise ParameterError(

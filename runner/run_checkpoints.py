@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,45 @@ from runner.stop_signals import StopSignals
 log = logging.getLogger(__name__)
 
 VALIDATION_LOSSES = ("val_loss", "val/loss", "valid_loss", "validation_loss", "val/Loss", "loss/val")
-MORE_IS_BETTER = ("acc", "auc", "auroc", "f1", "dice", "iou", "jaccard", "precision", "recall", "r2", "score", "map")
+MORE_IS_BETTER = frozenset(
+    [
+        "acc",
+        "accuracy",
+        "auc",
+        "auroc",
+        "auprc",
+        "rocauc",
+        "prauc",
+        "f1",
+        "f1score",
+        "fbeta",
+        "dice",
+        "iou",
+        "miou",
+        "jaccard",
+        "precision",
+        "recall",
+        "r2",
+        "score",
+        "ap",
+        "map",
+        "map50",
+        "psnr",
+        "ssim",
+        "kappa",
+        "mcc",
+        "sensitivity",
+        "specificity",
+        "correlation",
+        "pearson",
+        "spearman",
+        "top1",
+        "top5",
+    ]
+)
+"""Words in the name of a metric that say that more is better; all other metrics are taken for errors."""
+
+_WORD = re.compile(r"[A-Z]+(?![a-z])\d*|[A-Z]?[a-z]+\d*")
 
 
 class RunCheckpoints(Checkpoint):
@@ -90,9 +129,9 @@ class RunCheckpoints(Checkpoint):
         """Return ``min`` or ``max``: what was asked for, or for ``auto`` what the name of the metric says."""
         if asked != "auto":
             return asked
-        words = monitor.lower().replace("/", "_").replace("-", "_").split("_")
+        words = [word.lower() for word in _WORD.findall(monitor)]
         is_error = any(word in ("loss", "error", "err") for word in words)
-        more = any(word.startswith(good) for word in words for good in MORE_IS_BETTER)
+        more = any(word in MORE_IS_BETTER or word.startswith(("acc", "auc", "auroc")) for word in words)
         return "max" if more and not is_error else "min"
 
     def state_dict(self) -> dict[str, Any]:
@@ -247,6 +286,8 @@ class RunCheckpoints(Checkpoint):
         score = self._score(trainer)
         if score is None or self._save_top_k == 0:
             return False
+        if self._save_top_k == 1:
+            return self.best_score is None or self._better(score, self.best_score)
         if self._save_top_k == -1 or len(self.kept) < self._save_top_k:
             return True
         return any(self._better(score, other) for other in self.kept.values())

@@ -54,6 +54,8 @@ class RunFolder:
         if not folder.config.is_file() or not folder.status.is_file():
             raise UsageError(f"{path} is no run folder: it has no {folder.config.name} and {folder.status.name}.")
         folder.lock()
+        for rest in folder.path.rglob(".*.tmp"):  # of a process that was killed while it wrote
+            rest.unlink()
         return folder
 
     def lock(self) -> None:

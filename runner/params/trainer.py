@@ -125,7 +125,7 @@ class TrainerParams(param.Parameterized):
     )
     profiler = param.Selector[Any](
         default=None,
-        objects=[None, "simple", "advanced", "pytorch", "passthrough", "xla"],
+        objects=[None, "simple", "advanced", "pytorch", "xla"],
         doc="Measure where the time goes; the result is a file in the run folder.",
     )
     enable_checkpointing = param.Boolean(default=True, doc="Write best.ckpt and last.ckpt.")
