@@ -1,7 +1,8 @@
 """What the runner costs on top of a bare Lightning script that does the same fit.
 
 Run it: ``python tests/benchmarks/overhead.py [--epochs=60] [--rounds=5]``. Both programs run in turn, in processes of
-their own, on one thread; the bare script logs to CSV and keeps the last and the best checkpoint, as the runner does.
+their own, on one thread; the bare script logs to CSV and keeps the last and the best checkpoint, as the runner does,
+and shows nothing.
 Printed are medians and the median of the ratios of each round.
 """
 
@@ -26,7 +27,8 @@ from containers.step_cost import Clock, Images, Net
 seed_everything(42, workers=True)
 checkpoint = ModelCheckpoint("checkpoints", monitor="val_loss", save_last=True)
 callbacks = [Clock(), checkpoint]
-trainer = Trainer(max_epochs=int(sys.argv[1]), num_sanity_val_steps=0, logger=CSVLogger("."), callbacks=callbacks)
+trainer = Trainer(max_epochs=int(sys.argv[1]), num_sanity_val_steps=0, logger=CSVLogger("."), callbacks=callbacks,
+                  enable_progress_bar=False, enable_model_summary=False)
 trainer.fit(Net(), datamodule=Images())
 """
 
