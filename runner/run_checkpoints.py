@@ -24,42 +24,11 @@ from runner.stop_signals import StopSignals
 log = logging.getLogger(__name__)
 
 VALIDATION_LOSSES = ("val_loss", "val/loss", "valid_loss", "validation_loss", "val/Loss", "loss/val")
-MORE_IS_BETTER = frozenset(
-    [
-        "acc",
-        "accuracy",
-        "auc",
-        "auroc",
-        "auprc",
-        "rocauc",
-        "prauc",
-        "f1",
-        "f1score",
-        "fbeta",
-        "dice",
-        "iou",
-        "miou",
-        "jaccard",
-        "precision",
-        "recall",
-        "r2",
-        "score",
-        "ap",
-        "map",
-        "map50",
-        "psnr",
-        "ssim",
-        "kappa",
-        "mcc",
-        "sensitivity",
-        "specificity",
-        "correlation",
-        "pearson",
-        "spearman",
-        "top1",
-        "top5",
-    ]
+_GOOD_WORDS = (
+    "acc accuracy auc auroc auprc rocauc prauc f1 f1score fbeta dice iou miou jaccard precision recall r2 score ap map "
+    "map50 psnr ssim kappa mcc sensitivity specificity correlation pearson spearman top1 top5"
 )
+MORE_IS_BETTER = frozenset(_GOOD_WORDS.split())
 """Words in the name of a metric that say that more is better; all other metrics are taken for errors."""
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])\d*|[A-Z]?[a-z]+\d*")

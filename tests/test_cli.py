@@ -272,6 +272,28 @@ def test_a_stopped_run_may_go_on_in_the_middle_of_an_epoch(project: Path) -> Non
     assert not (project / "outputs" / "latest" / "checkpoints" / "interrupted.ckpt").exists()
 
 
+def test_a_signal_in_a_validation_is_no_failure(project: Path) -> None:
+    """SIGTERM while a model is validated ends the run as interrupted, and no epoch is missing after a resume."""
+    assert start(project, "--model=StoppedInValidation", "--logger=").returncode == 143
+    folder = (project / "outputs" / "latest").resolve()
+    assert state_of(folder)["state"] == "interrupted"
+    assert start(project, "--resume=outputs/latest").returncode == 0
+    rows = (folder / "metrics.csv").read_text().splitlines()[1:]
+    assert [row.partition(",")[0] for row in rows] == ["0", "1", "2"]
+
+
+def test_finished_epochs_outlive_an_older_interruption(project: Path) -> None:
+    """After SIGTERM, a resume and kill -9, the run goes on from its newest epoch, not from the interruption."""
+    settings = ["--model=Dying", "--deterministic=False", "--die_at_step=7", "--signal_number=15", "--logger="]
+    assert start(project, *settings).returncode == 143
+    folder = (project / "outputs" / "latest").resolve()
+    (folder / "died").unlink()
+    assert start(project, f"--resume={folder}", "--die_at_step=18", "--signal_number=9").returncode == -9
+    assert "going on from checkpoints/last.ckpt" in start(project, f"--resume={folder}").stdout
+    rows = (folder / "metrics.csv").read_text().splitlines()[1:]
+    assert [row.partition(",")[0] for row in rows] == ["0", "1", "2", "3", "4"]
+
+
 def test_a_hanging_loader_does_not_keep_a_run_alive(project: Path) -> None:
     """SIGTERM ends a run whose data never comes, within the grace time."""
     process = subprocess.Popen(

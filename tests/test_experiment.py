@@ -463,3 +463,10 @@ def test_the_best_state_of_several_validations_in_an_epoch_is_kept() -> None:
     result = start("Plain", num_epochs=2, val_check_interval=3)
     details = json.loads((result.folder / "results.json").read_text())
     assert details["test"]["metrics"]["test_loss"] == pytest.approx(details["train"]["best"]["score"])
+
+
+def test_the_profiler_and_tensorboard_write_into_the_run_folder() -> None:
+    """What they write lies in the run folder and nowhere else."""
+    result = start("Plain", num_epochs=1, profiler="simple", logger=["tensorboard"])
+    assert list((result.folder / "profiler").iterdir())
+    assert list((result.folder / "tensorboard").glob("events.*"))
