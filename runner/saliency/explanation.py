@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,13 @@ class Explanation:
     positive means as for all methods: what is there speaks for the class."""
     color_strength: Array | None = None
     """MC-RISE only: float32 (k, T)."""
+    num_masks: int = 0
+    """How many perturbed images the maps come from; 0 for methods without."""
+    quality: Array | None = None
+    """float32 (T,): predicted correlation of each map with the one of infinitely many masks; None where unknown."""
+    measures: Mapping[str, Array] = field(default_factory=dict)
+    """float32 (T,) each: how good the maps are, by name; NaN where a measure does not apply. See
+    :mod:`~runner.saliency.measures`."""
 
     @property
     def predicted(self) -> int:
