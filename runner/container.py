@@ -145,7 +145,7 @@ class LightningContainer(WorkflowParams, DatasetParams, TrainerParams, Optimizer
     # --- saliency --------------------------------------------------------------------------------------------------
 
     def get_saliency_images(self, batch: Any) -> Tensor:
-        """Return the images of a batch as the model takes them: float, (B, C, H, W).
+        """Return the images of a batch as the model takes them: float, (B, C, H, W) or, for volumes, (B, C, D, H, W).
 
         By default the first element of a sequence, the entry ``image``, ``x`` or ``input`` of a mapping, or the batch.
         """
@@ -169,14 +169,32 @@ class LightningContainer(WorkflowParams, DatasetParams, TrainerParams, Optimizer
         labels = _pick(batch, 1, LABEL_KEYS, whole=False)
         return None if labels is None else labels.reshape(len(labels), -1)[:, 0].long()
 
+    def get_saliency_detections(self, model: nn.Module, images: Tensor) -> Sequence[Tensor]:
+        """Return what a detector finds in each image, for ``saliency_method=drise``.
+
+        Returns:
+            One float tensor (P, 4 + 1 + K) per image, or one (B, P, 4 + 1 + K) for all: box as x1, y1, x2, y2 in
+            pixels, objectness, and K class scores. P may differ between images.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define get_saliency_detections() for this method.")
+
+    def get_saliency_descriptors(self, model: nn.Module, images: Tensor) -> Tensor:
+        """Return the descriptor of each image, float (B, F), for ``saliency_method=sbsm``."""
+        raise NotImplementedError(f"{type(self).__name__} must define get_saliency_descriptors() for this method.")
+
+    def get_saliency_queries(self, batch: Any) -> Tensor | None:  # noqa: ARG002 - for users to override
+        """Return the images whose similarity to those of a batch is explained, float (Q, C, H, W), or None."""
+        return None
+
     def get_saliency_truth(self, batch: Any) -> Tensor | None:  # noqa: ARG002 - for users to override
-        """Return where the evidence truly lies, bool (B, H, W), or None where that is not known."""
+        """Return where the evidence truly lies, bool (B, H, W) or (B, D, H, W), or None where that is not known."""
         return None
 
     def get_saliency_generator(self) -> Any:
         """Return what makes the maps for ``saliency_method=custom``.
 
-        A pair of xaitk-saliency's ``PerturbImage`` and ``GenerateClassifierConfidenceSaliency``, or a
+        A pair of xaitk-saliency's ``PerturbImage`` and ``GenerateClassifierConfidenceSaliency`` (for detectors
+        ``GenerateDetectorProposalSaliency``, for similarity ``GenerateDescriptorSimilaritySaliency``), or a
         ``GenerateImageClassifierBlackboxSaliency``; each as an object or as its JSON configuration (a dict with
         ``type``). A pair may also be a dict with ``perturber`` and ``generator``.
         """

@@ -16,8 +16,9 @@ from torch import Tensor
 from runner.errors import RunFailedError
 from runner.saliency.classifier import Classifier, as_array
 from runner.saliency.data import Items
-from runner.saliency.explanation import OK, Explanation, predicted_class, scaled_maps
+from runner.saliency.explanation import OK, Explanation, scaled_maps
 from runner.saliency.strategies import Strategy, create_strategy
+from runner.saliency.targets import chosen_targets
 
 if TYPE_CHECKING:
     from runner.container import LightningContainer
@@ -135,39 +136,6 @@ def checked_images(images: Any) -> Tensor:
     if images.ndim != 4 or not images.is_floating_point() or not images.numel():
         raise RunFailedError(f"get_saliency_images returned {images.dtype} {tuple(images.shape)}, {wanted}")
     return images
-
-
-def chosen_targets(choice: str | Sequence[int], scores: NDArray[Any], label: int) -> list[int]:
-    """Return the classes to explain.
-
-    Args:
-        choice: The parameter ``saliency_targets``.
-        scores: The scores of the whole image, float (K,). A single score has one class to explain, 0.
-        label: The true class, -1 where it is not known.
-
-    Raises:
-        RunFailedError: there is no such class.
-    """
-    num_classes = len(scores)
-    if choice == "all":
-        return list(range(num_classes))
-    if choice == "predicted":
-        return [0 if num_classes == 1 else predicted_class(scores)]
-    if choice == "label":
-        if label < 0:
-            raise RunFailedError(
-                "saliency_targets=label needs the true class of each image: get_saliency_labels gave none."
-            )
-        wanted = [0 if num_classes == 1 and label == 1 else label]
-    else:
-        wanted = [int(each) for each in choice]
-    unknown = [each for each in wanted if each >= num_classes]
-    if unknown:
-        raise RunFailedError(
-            f"saliency_targets={choice if isinstance(choice, str) else list(choice)}: there is no class {unknown[0]}, "
-            f"get_saliency_scores gives scores for {num_classes}, counted from 0."
-        )
-    return wanted
 
 
 def _maps_of(targets: list[int], raw: NDArray[Any], classes: list[int], size: tuple[int, ...]) -> NDArray[Any]:
