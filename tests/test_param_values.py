@@ -673,7 +673,7 @@ def test_a_bare_flag_means_true_where_true_is_a_value(parameter: Parameter, acce
         (param.Callable(print), "Callable"),
         (param.Array(np.array([])), "Array as nested lists, or file"),
         (Joined(default=[]), "Joined"),
-        (Targets("all"), "predicted, label, all, or class indices like 0,3"),
+        (Targets("all"), "predicted, label, all, top3 (any number of best classes), or class indices like 0,3"),
     ],
 )
 def test_help_says_what_a_parameter_takes(parameter: Parameter, text: str) -> None:

@@ -151,8 +151,8 @@ class SaliencyParams(param.Parameterized):
         bounds=(0, 1),
         inclusive_bounds=(False, False),
         allow_None=True,
-        doc="rise, mc_rise, random_grid with the fused strategy: stop before saliency_num_masks when the map's predicted "
-        "correlation with the map of infinitely many masks is this high, such as 0.95; None: always all masks.",
+        doc="With fused and random masks: stop before saliency_num_masks when the map's predicted correlation with the "
+        "map of infinitely many masks is this high, such as 0.95; None: always all masks.",
     )
     saliency_targets = Targets(
         default="predicted", doc="Classes to explain: predicted, label, all, top3 (the 3 best), or indices like 0,3."
@@ -167,7 +167,7 @@ class SaliencyParams(param.Parameterized):
     saliency_limit = param.Integer(
         default=None, bounds=(1, None), allow_None=True, doc="Explain only the first n images; None: all."
     )
-    saliency_checks = param.ListSelector[Any](
+    saliency_checks = param.ListSelector(
         default=["deletion", "insertion"],
         objects=CHECKS,
         doc="Measures of how good the maps are that need more forward passes. randomization (Adebayo et al.) and "
@@ -201,8 +201,8 @@ class SaliencyParams(param.Parameterized):
     saliency_strategy = param.Selector[Any](
         default="fused",
         objects=["fused", "low_level", "high_level"],
-        doc="fused: masks, fill and sums on the model's device at the cost of the forward passes. low_level: the steps of "
-        "xaitk-saliency inside predict_step; high_level: its ClassifyImage interface. All give the same maps.",
+        doc="fused: all on the model's device, at the cost of the forward passes. low_level: xaitk-saliency's steps "
+        "inside predict_step; high_level: its ClassifyImage interface. All give the same maps.",
     )
 
     def validate(self) -> None:
