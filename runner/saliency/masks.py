@@ -136,7 +136,7 @@ class RadialMasks(Masks):
     def __init__(self, radius: int, stride: int, size: Size, device: torch.device) -> None:
         height, width = size
         disc = np.zeros((2 * height - 1, 2 * width - 1), dtype=np.float32)
-        disc[ellipse(height - 1, width - 1, radius, radius, shape=disc.shape)] = 1
+        disc[ellipse(height - 1, width - 1, radius, radius, shape=disc.shape)] = 1  # type: ignore[no-untyped-call]
         self._disc = torch.from_numpy(disc).to(device)
         self._centers = [torch.arange(0, length, stride, device=device) for length in size]
         self._places = [torch.arange(length, device=device) + length - 1 for length in size]
@@ -204,7 +204,8 @@ def _rise_cells(grid_size: int, size: Size) -> tuple[list[int], Size]:
 
 def _rise_shifts(num_masks: int, cells: Sequence[int], seed: int) -> Array:
     """Return the shifts, int64 (N, axes), from a second generator with the same seed, one mask after the other."""
-    return np.random.default_rng(seed).integers(0, np.tile(cells, (num_masks, 1)))
+    shifts: Array = np.random.default_rng(seed).integers(0, np.tile(cells, (num_masks, 1)))
+    return shifts
 
 
 def _enlarging(length: int, enlarged: int) -> Array:
