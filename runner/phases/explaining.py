@@ -65,7 +65,10 @@ def _make_missing_maps(run: Run, folder: SaliencyFolder, progress: _Progress) ->
         folder.write(explanation)
         progress.count()
 
-    explainer = Explainer(container, run.model, run.inference_data, keep)
+    def refuse(index: int, error: Exception) -> None:
+        raise error
+
+    explainer = Explainer(container, run.model, run.inference_data, keep, refuse)
     max_batches = trainer.limit_predict_batches
     for items in open_items(loaders, done, max_items=container.saliency_limit, max_batches=max_batches):
         progress.expect(items)

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
+BATCH_SIZE = 64
+"""Images per forward pass where ``saliency_batch_size`` leaves it open."""
+
 
 @dataclass(frozen=True)
 class Classifier:
@@ -29,21 +32,8 @@ class Classifier:
     like: Tensor
 
     def scores(self, images: Tensor) -> Tensor:
-        """Return the scores of *images*, (B, C, H, W): float32 or float64 (B, K).
-
-        Raises:
-            RunFailedError: ``get_saliency_scores`` returned something else.
-        """
-        scores: Any = self.container.get_saliency_scores(self.model, images)
-        wanted = f"a float tensor ({len(images)}, number of classes)"
-        if not isinstance(scores, Tensor):
-            raise RunFailedError(f"get_saliency_scores returned a {type(scores).__name__}, not {wanted}.")
-        if scores.ndim != 2 or len(scores) != len(images) or not scores.shape[1] or not scores.is_floating_point():
-            raise RunFailedError(
-                f"get_saliency_scores returned {scores.dtype} {tuple(scores.shape)} for {len(images)} images, "
-                f"not {wanted}."
-            )
-        return scores.detach().to(torch.promote_types(scores.dtype, torch.float32))
+        """Return the scores of *images*; see :func:`checked_scores`."""
+        return checked_scores(self.container, self.model, images)
 
     def score_each(self, images: Iterable[Array]) -> Iterator[Array]:
         """Yield the scores of each image, float (K,), from forward passes of ``saliency_batch_size`` images.
@@ -55,9 +45,26 @@ class Classifier:
             RunFailedError: ``get_saliency_scores`` returned something that is no scores.
         """
         iterator = iter(images)
-        while batch := list(islice(iterator, self.container.saliency_batch_size)):
+        while batch := list(islice(iterator, self.container.saliency_batch_size or BATCH_SIZE)):
             tensor = torch.from_numpy(np.stack(batch)).permute(0, 3, 1, 2).contiguous()
             yield from self.scores(tensor.to(self.like.device, self.like.dtype)).cpu().numpy()
+
+
+def checked_scores(container: LightningContainer, model: nn.Module, images: Tensor) -> Tensor:
+    """Return the container's scores of *images*, (B, C, *size): float32 or float64 (B, K).
+
+    Raises:
+        RunFailedError: ``get_saliency_scores`` returned something else.
+    """
+    scores: Any = container.get_saliency_scores(model, images)
+    wanted = f"a float tensor ({len(images)}, number of classes)"
+    if not isinstance(scores, Tensor):
+        raise RunFailedError(f"get_saliency_scores returned a {type(scores).__name__}, not {wanted}.")
+    if scores.ndim != 2 or len(scores) != len(images) or not scores.shape[1] or not scores.is_floating_point():
+        raise RunFailedError(
+            f"get_saliency_scores returned {scores.dtype} {tuple(scores.shape)} for {len(images)} images, not {wanted}."
+        )
+    return scores.detach().to(torch.promote_types(scores.dtype, torch.float32))
 
 
 def as_array(image: Tensor) -> Array:

@@ -44,10 +44,15 @@ class ListedItems:
         places = places[: int(num_batches) * batch_size]
         self.total = len(places)
         self.end = first + len(dataset)
-        self._batch_size = batch_size
+        self.batch_size = batch_size
         self._missing = [place for place in places if first + place not in done]
         self._first, self._taken = first, 0
         self.batches = _reordered(loader, Subset(dataset, self._missing), batch_size)
+
+    @property
+    def num_done(self) -> int:
+        """How many images are explained already."""
+        return self.total - len(self._missing)
 
     @property
     def num_missing(self) -> int:
@@ -60,7 +65,7 @@ class ListedItems:
         Raises:
             RunFailedError: the batch holds another number of images than of items.
         """
-        expected = self._missing[self._taken : self._taken + self._batch_size]
+        expected = self._missing[self._taken : self._taken + self.batch_size]
         if num_images != len(expected):
             raise RunFailedError(
                 f"get_saliency_images returned {num_images} images for a batch of {len(expected)} items."
@@ -81,6 +86,7 @@ class StreamedItems:
         """Start counting; the arguments are those of :class:`ListedItems`."""
         self.batch_limit = max_batches
         self.end = first
+        self.num_done = len(done)
         self._loader, self._done = loader, done
         self._stop = math.inf if max_items is None else first + max_items
         self.batches: Iterable[Any] = self

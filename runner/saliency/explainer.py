@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,16 +15,25 @@ from pytorch_lightning.utilities.model_helpers import is_overridden
 from torch import Tensor
 
 from runner.errors import RunFailedError
-from runner.saliency.classifier import Classifier, as_array
 from runner.saliency.data import Items
 from runner.saliency.explanation import OK, Explanation, scaled_maps
-from runner.saliency.strategies import Strategy, create_strategy
-from runner.saliency.targets import chosen_targets
+from runner.saliency.raw_maps import RawMaps, Strategy
+from runner.saliency.strategies import create_strategy
 
 if TYPE_CHECKING:
     from runner.container import LightningContainer
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Input:
+    """One image to explain."""
+
+    index: int
+    image: Tensor
+    label: int
+    truth: NDArray[np.bool_] | None
 
 
 class Explainer(LightningModule):
@@ -39,6 +49,7 @@ class Explainer(LightningModule):
         model: LightningModule,
         data: LightningDataModule | None,
         on_explained: Callable[[Explanation], None],
+        on_failed: Callable[[int, Exception], None],
     ) -> None:
         """Wrap *model*.
 
@@ -47,6 +58,7 @@ class Explainer(LightningModule):
             model: The trained model.
             data: Whose hooks for batches are called, where it overrides them.
             on_explained: Called with each explanation as soon as it is there.
+            on_failed: Called with the number of each image that could not be explained, and the reason.
         """
         super().__init__()
         self.model = model
@@ -55,6 +67,8 @@ class Explainer(LightningModule):
         self._container = container
         self._data = data
         self._on_explained = on_explained
+        self._on_failed = on_failed
+        self._num_explained = 0
         self._strategy: Strategy | None = None
 
     def configure_model(self) -> None:
@@ -81,7 +95,7 @@ class Explainer(LightningModule):
         return self._data if self._data is not None and is_overridden(name, self._data) else self.model
 
     def predict_step(self, batch: Any, batch_idx: int) -> list[int]:
-        """Explain the images of a batch that are not done yet, one after the other; return their numbers.
+        """Explain the images of a batch that are not done yet; return their numbers.
 
         Raises:
             RunFailedError: one of the container's ``get_saliency_`` methods returned what cannot be explained.
@@ -92,67 +106,93 @@ class Explainer(LightningModule):
         todo = self.items.take(len(images))
         labels = _checked_labels(self._container.get_saliency_labels(batch), len(images))
         truths = _checked_truth(self._container.get_saliency_truth(batch), images)
-        for place, index in todo:
-            if not images[place].isfinite().all():
-                raise RunFailedError(f"get_saliency_images: image {index} has values that are not finite.")
-            truth = None if truths is None else truths[place]
-            self._on_explained(self._explain(index, images[place], -1 if labels is None else labels[place], truth))
+        inputs = [
+            _Input(index, images[place], labels[place], None if truths is None else truths[place])
+            for place, index in todo
+        ]
+        usable = [each for each in inputs if self._is_finite(each)]
+        failed = self._explain_all(usable, self._container.get_saliency_queries(batch))
+        if failed and not self._num_explained and not self.items.num_done:
+            raise failed[0][1]  # not one image can be explained: that is no matter of images
+        for item, error in failed:
+            self._on_failed(item.index, error)
         return [index for _, index in todo]
 
-    def _explain(self, index: int, image: Tensor, label: int, truth: NDArray[Any] | None) -> Explanation:
+    def _is_finite(self, item: _Input) -> bool:
+        if item.image.isfinite().all():
+            return True
+        self._on_failed(item.index, RunFailedError("the image has values that are not finite"))
+        return False
+
+    def _explain_all(self, items: Sequence[_Input], queries: Tensor | None) -> list[tuple[_Input, Exception]]:
+        """Explain images together; where one fails, the rest one by one. Return those that failed, and why."""
+        if not items:
+            return []
+        images = torch.stack([item.image for item in items])
         if self._strategy is None:
-            self._strategy = create_strategy(self._container, num_channels=len(image))
-        array = as_array(image)
-        classifier = Classifier(self._container, self.model, image)
-        [scores] = classifier.score_each([array])
-        targets = chosen_targets(self._container.saliency_targets, scores, label)
-        classes = list(range(len(scores))) if self._strategy.every_class else targets
-        raw = self._strategy.raw_maps(image, classifier, classes)
-        raw = _maps_of(targets, raw, classes, array.shape[:2])
-        explanation = Explanation(
-            index=index,
-            image=array.transpose(2, 0, 1),
-            targets=np.array(targets, dtype=np.int64),
-            scores=scores.astype(np.float32),
-            label=label,
-            truth=truth,
-            **scaled_maps(raw),
-        )
-        for target, flag in zip(targets, explanation.flags, strict=True):
+            num_together = getattr(self.items, "batch_size", None) or len(items)
+            self._strategy = create_strategy(self._container, self.model, images, num_together)
+        explained = self._strategy.explain(images, [item.label for item in items], queries)
+        for place, item in enumerate(items):
+            try:
+                explanation = self._explanation(item, next(explained))
+            except RunFailedError:
+                raise
+            except Exception as error:  # of the user's model or data, for this image or one that came with it
+                if len(items) == 1:
+                    return [(item, error)]
+                return [failed for each in items[place:] for failed in self._explain_all([each], queries)]
+            self._num_explained += 1
+            self._on_explained(explanation)
+        return []
+
+    def _explanation(self, item: _Input, raw: RawMaps) -> Explanation:
+        maps, strength, flags = scaled_maps(raw.maps)
+        color_maps = color_strength = None
+        if raw.color_maps is not None:
+            scaled = [scaled_maps(each) for each in raw.color_maps]
+            color_maps, color_strength = (np.stack(each) for each in list(zip(*scaled, strict=True))[:2])
+        for target, flag in zip(raw.targets, flags, strict=True):
             if flag != OK:
-                log.warning("saliency: the map of image %d for class %d is %s", index, target, flag.replace("_", " "))
-        return explanation
+                words = str(flag).replace("_", " ")
+                log.warning("saliency: the map of image %d for class %d is %s", item.index, target, words)
+        return Explanation(
+            index=item.index,
+            image=item.image.float().cpu().numpy(),
+            maps=maps,
+            strength=strength,
+            flags=flags,
+            targets=raw.targets,
+            scores=raw.scores,
+            label=item.label,
+            truth=item.truth,
+            color_maps=color_maps,
+            color_strength=color_strength,
+            num_masks=raw.num_masks,
+            quality=raw.quality,
+        )
 
 
 def checked_images(images: Any) -> Tensor:
     """Return *images*, as ``get_saliency_images`` gave them.
 
     Raises:
-        RunFailedError: they are not a float tensor (B, C, H, W).
+        RunFailedError: they are not a float tensor (B, C, H, W) or (B, C, D, H, W).
     """
-    wanted = "not a float tensor (B, C, H, W). Override get_saliency_images to say where in a batch the images are."
+    wanted = (
+        "not a float tensor (B, C, H, W) or (B, C, D, H, W). Override get_saliency_images to say where in a batch the "
+        "images are."
+    )
     if not isinstance(images, Tensor):
         raise RunFailedError(f"get_saliency_images returned {_kind(images)}, {wanted}")
-    if images.ndim != 4 or not images.is_floating_point() or not images.numel():
+    if images.ndim not in (4, 5) or not images.is_floating_point() or not images.numel():
         raise RunFailedError(f"get_saliency_images returned {images.dtype} {tuple(images.shape)}, {wanted}")
     return images
 
 
-def _maps_of(targets: list[int], raw: NDArray[Any], classes: list[int], size: tuple[int, ...]) -> NDArray[Any]:
-    """Return the maps of the targets, (T, H, W) or (k, T, H, W), out of those of all classes handed in."""
-    if raw.shape == size:  # one map for all classes together
-        return np.broadcast_to(raw, (len(targets), *size))
-    if raw.ndim not in (3, 4) or raw.shape[-3:] != (len(classes), *size):
-        raise RunFailedError(
-            f"get_saliency_generator: the implementation made maps of shape {raw.shape} for {len(classes)} classes "
-            f"and an image of {size[0]} x {size[1]} pixels."
-        )
-    return raw[..., [classes.index(target) for target in targets], :, :]
-
-
-def _checked_labels(labels: Any, num_images: int) -> list[int] | None:
+def _checked_labels(labels: Any, num_images: int) -> list[int]:
     if labels is None:
-        return None
+        return [-1] * num_images
     if not isinstance(labels, Tensor) or labels.shape != (num_images,):
         raise RunFailedError(
             f"get_saliency_labels returned {_kind(labels)}, not an int tensor ({num_images},) or None."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -119,36 +119,25 @@ def predicted_class(scores: Array) -> int:
     return int(scores[0] >= 0.5) if len(scores) == 1 else int(scores.argmax())
 
 
-def scaled_maps(raw: Array) -> dict[str, Array]:
+def scaled_maps(raw: Array) -> tuple[Array, Array, Array]:
     """Scale maps to [-1, 1] and say what became of each.
 
     Args:
-        raw: Maps with their strength, float (T, H, W), or (k, T, H, W) from MC-RISE.
+        raw: Maps with their strength, float (T, *size).
 
     Returns:
-        The fields ``maps``, ``strength`` and ``flags`` of :class:`Explanation`, for MC-RISE the two of colours too.
+        The fields ``maps``, ``strength`` and ``flags`` of :class:`Explanation`.
     """
-    colors = {}
-    if raw.ndim == 4:
-        colors = {"color_maps": _scale(raw)[0], "color_strength": _scale(raw)[1]}
-        strongest = np.abs(raw).argmax(axis=0, keepdims=True)
-        raw = -np.take_along_axis(raw, strongest, axis=0)[0]
-    maps, strength = _scale(raw)
-    return {"maps": maps, "strength": strength, "flags": np.array([_flag(each) for each in raw])} | colors
+    flat = raw.reshape(len(raw), -1)
+    strength = np.abs(flat).max(axis=1) if flat.size else np.zeros(len(raw))
+    flags = np.array([_flag(each) for each in flat], dtype=f"<U{len(NOT_FINITE)}")
+    usable = (flags == OK)[:, None]
+    maps = np.where(usable, flat, 0) / np.where(usable, strength[:, None], 1)
+    finite_strength = np.where(np.isfinite(strength), strength, np.nan)
+    return maps.reshape(raw.shape).astype(np.float32), finite_strength.astype(np.float32), flags
 
 
 def _flag(raw: Array) -> str:
     if not np.isfinite(raw).all():
         return NOT_FINITE
     return CONSTANT if np.ptp(raw) <= NOISE else OK
-
-
-def _scale(raw: Array) -> tuple[Array, Array]:
-    """Return maps (..., H, W) in [-1, 1], zero where flagged, and their strength (...), float32 both."""
-    strength = np.abs(raw).max(axis=(-2, -1))
-    flags: Sequence[str] = [_flag(each) for each in raw.reshape(-1, *raw.shape[-2:])]
-    usable = np.array([flag == OK for flag in flags]).reshape(strength.shape)
-    divisor = np.where(usable, strength, 1)[..., None, None]
-    maps = np.where(usable[..., None, None], raw, 0) / divisor
-    finite_strength = np.where(np.isfinite(strength), strength, np.nan)
-    return maps.astype(np.float32), finite_strength.astype(np.float32)

@@ -46,6 +46,11 @@ class Format:
     num_folded: int = 0
     """How many batch norms were folded into the convolution before them."""
 
+    def describe(self) -> str:
+        """Return the format in a few words."""
+        kind = "" if self.autocast is None else f", {str(self.autocast).removeprefix('torch.')}"
+        return f"{str(self.memory_format).removeprefix('torch.')}, {self.num_folded} batch norms folded{kind}"
+
     def scores(self, score: Score, images: Tensor) -> Tensor:
         """Return the scores of *images*, which have this memory format."""
         if self.autocast is None:

@@ -28,6 +28,7 @@ class ModelClassifier(ClassifyImage):
     def __init__(self, classifier: Classifier, classes: Sequence[int]) -> None:
         self._classifier = classifier
         self._classes = list(classes)
+        self.num_classified = 0
 
     def get_labels(self) -> Sequence[int]:
         """Return the indices of the classes."""
@@ -36,6 +37,7 @@ class ModelClassifier(ClassifyImage):
     def classify_images(self, img_iter: Array | Iterable[Array]) -> Iterator[dict[Any, Any]]:
         """Yield index to score for each image, float32 (H, W, C); infinity becomes NaN, which xaitk-saliency takes."""
         for scores in self._classifier.score_each(img_iter):
+            self.num_classified += 1
             finite = np.where(np.isinf(scores), np.nan, scores)
             yield {index: finite[index] for index in self._classes}
 
@@ -81,15 +83,17 @@ class HighLevelStrategy:
         self._fill = method.fill
         self._sets_fill = getattr(self._generator, "fill", "none to set") is None
 
-    def raw_maps(self, image: Tensor, classifier: Classifier, classes: Sequence[int]) -> Array:
-        """Return the maps of an image; as :meth:`LowLevelStrategy.raw_maps` does.
+    def raw_maps(self, image: Tensor, classifier: Classifier, classes: Sequence[int]) -> tuple[Array, int]:
+        """Return the maps of an image and the number of masks; as :meth:`LowLevelStrategy.raw_maps` does.
 
         A black box from the container has ``saliency_fill`` put into its attribute ``fill`` where it left that None.
         """
         array = as_array(image)
         if self._sets_fill:
             self._generator.fill = fill_values(self._fill, array)
-        return np.asarray(self._generator.generate(array, ModelClassifier(classifier, classes)))
+        blackbox = ModelClassifier(classifier, classes)
+        maps = np.asarray(self._generator.generate(array, blackbox))
+        return maps, blackbox.num_classified - 1  # without the whole image
 
 
 def _as_generator(method: Method) -> GenerateImageClassifierBlackboxSaliency:

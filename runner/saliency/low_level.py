@@ -21,8 +21,8 @@ class LowLevelStrategy:
         self.method = method
         self.every_class = method.every_class
 
-    def raw_maps(self, image: Tensor, classifier: Classifier, classes: Sequence[int]) -> NDArray[Any]:
-        """Return the maps of an image with their strength.
+    def raw_maps(self, image: Tensor, classifier: Classifier, classes: Sequence[int]) -> tuple[NDArray[Any], int]:
+        """Return the maps of an image with their strength, and the number of masks.
 
         The whole image is predicted alone, as the high-level strategy has to do it: in a batch of another size a
         convolution's result is another one in the last digits.
@@ -33,11 +33,11 @@ class LowLevelStrategy:
             classes: The columns of the scores to use.
 
         Returns:
-            What the method's scoring returns: (len(classes), H, W) for most.
+            What the method's scoring returns: (len(classes), H, W) for most; and how many masks there were.
         """
         array = as_array(image)
         masks = self.method.perturber.perturb(array)
         [reference] = classifier.score_each([array])
         perturbed = np.stack(list(classifier.score_each(occlude(array, masks, self.method.fill))))
         columns = list(classes)
-        return self.method.scoring.generate(reference[columns], perturbed[:, columns], masks)
+        return self.method.scoring.generate(reference[columns], perturbed[:, columns], masks), len(perturbed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -80,6 +81,7 @@ class GridMasks(Masks):
             size: Of the image.
             device: Where to make the masks.
         """
+        self.grid_shape = grids.shape[2:]
         self._grids = torch.from_numpy(grids).to(device)
         self._shifts = torch.from_numpy(shifts).to(device)
         self._weights = [torch.from_numpy(each).to(device, torch.float32) for each in weights]
@@ -155,42 +157,51 @@ class RadialMasks(Masks):
         return torch.zeros(1, *self.size, device=self.device)
 
 
-def rise_masks(num_masks: int, grid_size: int, probability: float, seed: int, size: Size, device: torch.device) -> Masks:
+@dataclass(frozen=True)
+class Draw:
+    """What random masks are drawn with; the names are those of xaitk-saliency's implementations."""
+
+    n: int
+    """How many masks."""
+    s: int
+    """Cells of the grid per side; pixels of a cell for the random grid."""
+    p1: float
+    """Probability that a cell is visible."""
+    seed: int
+
+
+def rise_masks(draw: Draw, size: Size, device: torch.device) -> Masks:
     """Return the masks of RISE (Petsiuk et al. 2018, arXiv:1806.07421), those of ``RISEGrid`` with the same values.
 
     A volume has a third axis, with as many cells as there are slices at most. So one of a single slice has the masks of
     the image.
     """
-    cells, grid_shape = _rise_cells(grid_size, size)
-    grids = np.random.default_rng(seed).random((num_masks, 1, *grid_shape)) < probability
+    cells, grid_shape = _rise_cells(draw.s, size)
+    grids = np.random.default_rng(draw.seed).random((draw.n, 1, *grid_shape)) < draw.p1
     weights = [_enlarging(count, (count + 1) * cell) for count, cell in zip(grid_shape, cells, strict=True)]
-    return GridMasks(grids, _rise_shifts(num_masks, cells, seed), weights, size, device)
+    return GridMasks(grids, _rise_shifts(draw, cells), weights, size, device)
 
 
-def mc_rise_masks(
-    num_masks: int, grid_size: int, probability: float, num_colors: int, seed: int, size: Size, device: torch.device
-) -> Masks:
+def mc_rise_masks(draw: Draw, num_colors: int, size: Size, device: torch.device) -> Masks:
     """Return the masks of MC-RISE (Hatakeyama et al. 2020, ACCV), those of ``MCRISEGrid`` with the same values."""
-    cells, grid_shape = _rise_cells(grid_size, size)
-    generator = np.random.default_rng(seed)
-    visible = generator.random((num_masks, *grid_shape)) < probability
+    cells, grid_shape = _rise_cells(draw.s, size)
+    generator = np.random.default_rng(draw.seed)
+    visible = generator.random((draw.n, *grid_shape)) < draw.p1
     colors = generator.integers(0, num_colors, size=visible.shape)
     grids = np.stack([visible | (colors != color) for color in range(num_colors)], axis=1)
     weights = [_enlarging(count, (count + 1) * cell) for count, cell in zip(grid_shape, cells, strict=True)]
-    return ColorMasks(grids, _rise_shifts(num_masks, cells, seed), weights, size, device)
+    return ColorMasks(grids, _rise_shifts(draw, cells), weights, size, device)
 
 
-def random_grid_masks(
-    num_masks: int, cell: int, probability: float, seed: int, size: Size, device: torch.device
-) -> Masks:
-    """Return masks of cells of *cell* pixels, those of ``RandomGrid`` with the same values."""
-    lengths = np.array(size)
+def random_grid_masks(draw: Draw, size: Size, device: torch.device) -> Masks:
+    """Return masks of cells of ``s`` pixels, those of ``RandomGrid`` with the same values."""
+    lengths, cell = np.array(size), draw.s
     grid_shape = -(-lengths // cell) + 1
-    grids = np.random.default_rng(seed).random((num_masks, 1, *grid_shape)) < probability
+    grids = np.random.default_rng(draw.seed).random((draw.n, 1, *grid_shape)) < draw.p1
     center, reach = (grid_shape * cell - lengths) // 2, cell // 2
-    shifts = np.zeros((num_masks, len(size)), dtype=np.int64)
+    shifts = np.zeros((draw.n, len(size)), dtype=np.int64)
     if reach:
-        drawn = np.random.default_rng(seed).integers(-reach, reach, size=shifts.shape)
+        drawn = np.random.default_rng(draw.seed).integers(-reach, reach, size=shifts.shape)
         shifts = drawn[:, ::-1]  # xaitk-saliency draws x before y
     weights = [_enlarging(int(count), int(count) * cell) for count in grid_shape]
     return GridMasks(grids, center + shifts, weights, size, device)
@@ -198,13 +209,13 @@ def random_grid_masks(
 
 def _rise_cells(grid_size: int, size: Size) -> tuple[list[int], Size]:
     """Return the length of a cell in pixels and the number of cells, both along each axis."""
-    grid_shape = tuple(min(grid_size, length) for length in size[:-2]) + (grid_size, grid_size)
+    grid_shape = (*(min(grid_size, length) for length in size[:-2]), grid_size, grid_size)
     return [math.ceil(length / count) for length, count in zip(size, grid_shape, strict=True)], grid_shape
 
 
-def _rise_shifts(num_masks: int, cells: Sequence[int], seed: int) -> Array:
+def _rise_shifts(draw: Draw, cells: Sequence[int]) -> Array:
     """Return the shifts, int64 (N, axes), from a second generator with the same seed, one mask after the other."""
-    shifts: Array = np.random.default_rng(seed).integers(0, np.tile(cells, (num_masks, 1)))
+    shifts: Array = np.random.default_rng(draw.seed).integers(0, np.tile(cells, (draw.n, 1)))
     return shifts
 
 
@@ -221,4 +232,5 @@ def _windows(length: int, window: int, stride: int) -> Array:
     starts = np.arange(0, length, stride)
     starts = starts - (window - (length - starts[-1])) // 2
     pixels = np.arange(length)
-    return ((pixels >= starts[:, None]) & (pixels < starts[:, None] + window)).astype(np.float32)
+    hidden = (pixels >= starts[:, None]) & (pixels < starts[:, None] + window)
+    return np.asarray(hidden, dtype=np.float32)

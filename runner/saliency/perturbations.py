@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from runner.saliency.masks import (
+    Draw,
     Masks,
     RadialMasks,
-    Size,
     WindowMasks,
     mc_rise_masks,
     random_grid_masks,
@@ -24,21 +24,37 @@ if TYPE_CHECKING:
     from runner.container import LightningContainer
 
 
-@dataclass(frozen=True)
+@dataclass
 class Sums:
-    """What is left of the masks and scores of an image: for T targets, with *planes* of masks.
+    """What is left of the masks m and scores f of an image: for T targets, with *planes* of masks.
 
-    The scores f are kept as differences to a value per target, so that the sums do not lose digits.
+    The scores are differences to a value per target, so that sums lose no digits.
     """
 
     weighted: Tensor
-    """float32 (T, planes, *size): sum of f m over the masks m."""
+    """float32 (T, planes, *size): sum of f m."""
     covered: Tensor
     """float64 (planes, *size): sum of m."""
     total: Tensor
     """float32 (T,): sum of f."""
-    count: int
+    count: int = 0
     """How many masks."""
+
+    def add(self, weighted: Tensor, covered: Tensor, total: Tensor, count: int) -> None:
+        """Add the sums over more masks."""
+        self.weighted += weighted
+        self.covered += covered
+        self.total += total
+        self.count += count
+
+    def __add__(self, other: Sums) -> Sums:
+        """Return the sums over both sets of masks."""
+        return Sums(
+            self.weighted + other.weighted,
+            self.covered + other.covered,
+            self.total + other.total,
+            self.count + other.count,
+        )
 
 
 class Perturbation:
@@ -77,8 +93,9 @@ class Perturbation:
 
 
 class Revealing(Perturbation):
-    """RISE (Petsiuk et al. 2018, arXiv:1806.07421, eq. 6, with the bias of the masks subtracted as in xaitk-saliency):
-    by how much the mean score is higher where the pixel is visible.
+    """RISE: by how much the mean score is higher where the pixel is visible.
+
+    Petsiuk et al. 2018, arXiv:1806.07421, eq. 6, with p subtracted from the masks as xaitk-saliency does.
     """
 
     def __init__(self, masks: Masks, probability: float) -> None:
@@ -98,7 +115,7 @@ class Revealing(Perturbation):
 
 
 class Occluding(Perturbation):
-    """Windows and discs (Zeiler and Fergus 2014, arXiv:1311.2901): the mean drop of the score while a pixel is hidden."""
+    """Windows, discs: the mean drop of the score while a pixel is hidden (Zeiler and Fergus 2014, arXiv:1311.2901)."""
 
     is_random = False
     is_difference = True
@@ -152,23 +169,28 @@ def create_perturbation(container: LightningContainer, image: Tensor) -> Perturb
 
 
 def _rise(container: LightningContainer, image: Tensor) -> Perturbation:
-    probability = container.saliency_mask_probability
-    numbers = (container.saliency_num_masks, container.saliency_grid_size, probability, container.saliency_seed)
-    return Revealing(rise_masks(*numbers, tuple(image.shape[1:]), image.device), probability)
+    draw = _draw(container)
+    return Revealing(rise_masks(draw, tuple(image.shape[1:]), image.device), draw.p1)
 
 
 def _random_grid(container: LightningContainer, image: Tensor) -> Perturbation:
-    probability = container.saliency_mask_probability
-    numbers = (container.saliency_num_masks, container.saliency_grid_size, probability, container.saliency_seed)
-    return Revealing(random_grid_masks(*numbers, tuple(image.shape[1:]), image.device), probability)
+    draw = _draw(container)
+    return Revealing(random_grid_masks(draw, tuple(image.shape[1:]), image.device), draw.p1)
 
 
 def _mc_rise(container: LightningContainer, image: Tensor) -> Perturbation:
-    probability = container.saliency_mask_probability
+    draw, size = _draw(container), tuple(image.shape[1:])
     colors = torch.from_numpy(fill_colors(container.saliency_fill, len(image))).to(image)
-    numbers = (container.saliency_num_masks, container.saliency_grid_size, probability, len(colors))
-    size: Size = tuple(image.shape[1:])
-    return Recoloring(mc_rise_masks(*numbers, container.saliency_seed, size, image.device), probability, colors)
+    return Recoloring(mc_rise_masks(draw, len(colors), size, image.device), draw.p1, colors)
+
+
+def _draw(container: LightningContainer) -> Draw:
+    return Draw(
+        n=container.saliency_num_masks,
+        s=container.saliency_grid_size,
+        p1=container.saliency_mask_probability,
+        seed=container.saliency_seed,
+    )
 
 
 def _sliding_window(container: LightningContainer, image: Tensor) -> Perturbation:

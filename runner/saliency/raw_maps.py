@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -26,8 +27,27 @@ class RawMaps:
     """MC-RISE only: float (k, T, H, W), positive where the colour raises the score."""
     num_masks: int = 0
     """How many perturbed images the maps come from; 0 for methods without."""
+    mean_mask: Array | None = None
+    """float32 (*size): the mean of the masks, where they were drawn at random; a good map does not look like it."""
     quality: Array | None = None
     """float32 (T,): predicted correlation of each map with the one of infinitely many masks; None where unknown."""
+
+
+def strongest_color(color_maps: Array) -> Array:
+    """Return one map per target from those of the colours of MC-RISE.
+
+    Each pixel has the value of the colour with the largest effect, with the other sign, so that positive means as for
+    all methods: what is there speaks for the class.
+
+    Args:
+        color_maps: float (k, T, H, W).
+
+    Returns:
+        float (T, H, W).
+    """
+    strongest = np.abs(color_maps).argmax(axis=0, keepdims=True)
+    summed_up: Array = -np.take_along_axis(color_maps, strongest, axis=0)[0]
+    return summed_up
 
 
 class Strategy(Protocol):

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from runner.errors import RunFailedError
 from runner.params.saliency import num_top_classes
@@ -46,3 +49,22 @@ def chosen_targets(choice: str | Sequence[int], scores: NDArray[Any], label: int
             f"get_saliency_scores gives scores for {num_classes}, counted from 0."
         )
     return wanted
+
+
+def target_indices(choice: str | Sequence[int], scores: Tensor, label: int) -> Tensor:
+    """Return what :func:`chosen_targets` does, int64 (T,), without asking the device for the scores.
+
+    Args:
+        choice: The parameter ``saliency_targets``.
+        scores: The scores of the whole image, float (K,), on any device.
+        label: The true class, -1 where it is not known.
+
+    Raises:
+        RunFailedError: there is no such class.
+    """
+    top = num_top_classes(choice)
+    if top is not None:
+        return scores.argsort(descending=True, stable=True)[:top]
+    if choice == "predicted" and len(scores) > 1:
+        return scores.argmax()[None]
+    return torch.tensor(chosen_targets(choice, np.zeros(len(scores)), label), device=scores.device)

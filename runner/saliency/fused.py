@@ -1,0 +1,110 @@
+"""The fused strategy: the engine with the container's model, in the format in which it is fastest."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from runner.saliency.classifier import checked_scores
+from runner.saliency.engine import Engine
+from runner.saliency.fills import fill_of
+from runner.saliency.forward_format import (
+    exact_arithmetic,
+    exact_format,
+    fast_format,
+    probed_batch_size,
+)
+from runner.saliency.perturbations import create_perturbation
+from runner.saliency.quality import correlation
+from runner.saliency.raw_maps import RawMaps
+
+if TYPE_CHECKING:
+    from runner.container import LightningContainer
+
+log = logging.getLogger(__name__)
+
+NUM_COMPARED = 2
+"""Images that are explained in both precisions, to say what the fast one gives away."""
+
+
+class FusedStrategy:
+    """Makes maps by :class:`~runner.saliency.engine.Engine`; one engine per size of image."""
+
+    def __init__(self, container: LightningContainer, model: nn.Module, num_images: int) -> None:
+        """Take what to explain.
+
+        Args:
+            container: Says how; see its ``saliency_`` parameters and ``get_saliency_scores``.
+            model: The trained model, in evaluation mode.
+            num_images: Images that come together.
+        """
+        self.agreement: list[float] = []
+        """With ``saliency_precision=fast`` the Pearson correlation of maps with the exact ones, of the first images."""
+        self._container = container
+        self._model = model
+        self._num_images = num_images
+        self._engines: dict[tuple[torch.Size, bool], tuple[Engine, torch.memory_format]] = {}
+
+    def explain(self, images: Tensor, labels: Sequence[int], queries: Tensor | None) -> Iterator[RawMaps]:
+        """Yield the maps of each image, in order; see :class:`~runner.saliency.raw_maps.Strategy`."""
+        del queries
+        if self._container.saliency_precision == "exact":
+            with exact_arithmetic(images.device):
+                yield from self._explained(images, labels, fast=False)
+            return
+        for place, raw in enumerate(self._explained(images, labels, fast=True)):
+            if len(self.agreement) < NUM_COMPARED:
+                self._compare(raw, images[place], labels[place])
+            yield raw
+
+    def _explained(self, images: Tensor, labels: Sequence[int], *, fast: bool) -> Iterator[RawMaps]:
+        engine, memory_format = self._engine(images[:1], fast=fast)
+        images = images.contiguous(memory_format=memory_format)
+        return engine.explain(images, (self._fill(image) for image in images), labels)
+
+    def _fill(self, image: Tensor) -> Tensor:
+        if self._container.saliency_method == "mc_rise":  # it has colours instead
+            return image.new_zeros(())
+        return fill_of(self._container.saliency_fill, image)
+
+    def _engine(self, image: Tensor, *, fast: bool) -> tuple[Engine, torch.memory_format]:
+        """Return what explains images like *image*, (1, C, *size), and the memory format it takes them in."""
+        container, key = self._container, (image.shape, fast)
+        if key in self._engines:
+            return self._engines[key]
+        perturbation = create_perturbation(container, image[0])
+        form = exact_format(self._model, self._score, image)
+        batch_size = container.saliency_batch_size or probed_batch_size(form, self._score, image)
+        if fast:
+            form = fast_format(form, self._score, image.expand(batch_size, *image.shape[1:]))
+        engine = Engine(
+            perturbation,
+            functools.partial(form.scores, self._score),
+            batch_size=batch_size,
+            num_images=self._num_images,
+            targets=container.saliency_targets,
+            centered=container.saliency_centered,
+            target_quality=container.saliency_target_quality,
+            memory_format=form.memory_format,
+        )
+        log.debug("saliency: %s, %s", form.describe(), engine.schedule)
+        self._engines[key] = engine, form.memory_format
+        return self._engines[key]
+
+    def _score(self, model: nn.Module, images: Tensor) -> Tensor:
+        return checked_scores(self._container, model, images)
+
+    def _compare(self, fast: RawMaps, image: Tensor, label: int) -> None:
+        with exact_arithmetic(image.device):
+            [exact] = self._explained(image[None], [label], fast=False)
+        if fast.targets.tolist() == exact.targets.tolist():
+            same = correlation(torch.from_numpy(fast.maps), torch.from_numpy(exact.maps))
+            self.agreement.append(float(same.min()))
+        else:
+            self.agreement.append(0.0)
+        log.info("saliency: fast maps correlate with exact ones by %.5f", self.agreement[-1])
