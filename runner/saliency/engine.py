@@ -187,7 +187,7 @@ class Engine:
                 start: self.perturbation.masks.rows(start, start + size) for start in {job.position for job in active}
             }
         left = math.ceil((self._num_rows - active[0].position) / num_rows)
-        for number in range(min(num_passes, left) if len(active) == 1 else 1):
+        for number in range(min(num_passes, left)):
             part = slice(number * num_rows, (number + 1) * num_rows)
             images = self._hidden(active, [blocks[job.position][part] for job in active])
             scores = self._score(images).view(self.schedule.num_images, num_rows, -1)
@@ -197,8 +197,8 @@ class Engine:
                 chosen = own[:, job.targets].float()
                 job.scores.append(job.zero - chosen if self.perturbation.is_difference else chosen - job.zero)
         with full_precision(active[0].image.device):
-            for start, block in blocks.items():
-                self._add_up([job for job in active if job.position == start], block)
+            for job in active:
+                self._add_up(job, blocks[job.position])
         for job in active:
             job.position += len(job.scores) * num_rows
             job.scores.clear()
@@ -215,21 +215,21 @@ class Engine:
                 self.perturbation.hide(job.image, job.fill, own, out)
         return self._images
 
-    def _add_up(self, jobs: Sequence[_Job], block: Tensor) -> None:
-        """Add the scores of a block of masks to the sums of the images that have these masks."""
-        start, halves = jobs[0].position, len(jobs[0].sums)
-        scores = torch.stack([torch.cat(job.scores) for job in jobs])  # (jobs, rows, T)
+    def _add_up(self, job: _Job, block: Tensor) -> None:
+        """Add the scores of a block of masks to the sums of an image: one matrix product for each half of the masks.
+
+        Images are not put together here: the product of a larger matrix would have other last digits.
+        """
+        start, halves = job.position, len(job.sums)
+        scores = torch.cat(job.scores)  # (rows, T)
+        weights = torch.cat([scores, torch.ones_like(scores[:, :1])], dim=1)
         matrix = block.flatten(1)
-        first, last = max(0, 1 - start), min(scores.shape[1], self._num_rows - start)
-        for half in range(halves):
+        first, last = max(0, 1 - start), min(len(scores), self._num_rows - start)
+        for half, sums in enumerate(job.sums):
             begin = first + (half - (start + first - 1)) % halves  # mask n, in row n + 1, belongs to half n modulo 2
             part = slice(begin, last, halves)
-            own = scores[:, part].transpose(1, 2)  # (jobs, T, n)
-            ones = torch.ones(1, own.shape[2], device=own.device)
-            sums = (torch.cat([own.flatten(0, 1), ones]) @ matrix[part]).view(-1, *block.shape[1:])
-            each = sums[:-1].view(*own.shape[:2], *block.shape[1:])
-            for job, weighted, total in zip(jobs, each, own.sum(dim=2), strict=True):
-                job.sums[half].add(weighted, sums[-1], total, own.shape[2])
+            added = (weights[part].T @ matrix[part]).view(-1, *block.shape[1:])
+            sums.add(added[:-1], added[-1], scores[part].sum(dim=0), len(weights[part]))
 
     def _is_finished(self, job: _Job) -> bool:
         if job.position >= self._num_rows:
