@@ -24,7 +24,7 @@ Array = NDArray[Any]
 BLOCK_ROWS = 128
 """Masks that are made, and added up, at once; more forward passes than one may use them."""
 
-BLOCK_BYTES = 32 * 2**20
+BLOCK_BYTES = 8 * 2**20
 """What a block of masks may need at most, unless a single forward pass needs more."""
 
 MIN_MASKS = 256
@@ -123,7 +123,6 @@ class Engine:
         targets: str | Sequence[int],
         centered: bool,
         target_quality: float | None,
-        memory_format: torch.memory_format,
     ) -> None:
         """Plan the forward passes.
 
@@ -135,12 +134,10 @@ class Engine:
             targets: The parameter ``saliency_targets``.
             centered: Whether to subtract the mean score over the masks.
             target_quality: The predicted correlation with the converged map at which to stop; None: use all masks.
-            memory_format: Of the images that *score* gets.
         """
         self.perturbation = perturbation
         masks = perturbation.masks
         self._score = score
-        self._memory_format = memory_format
         self._targets = targets
         self._centered = centered
         self._target_quality = target_quality if perturbation.is_random else None
@@ -180,14 +177,15 @@ class Engine:
 
     def _advance(self, active: Sequence[_Job]) -> None:
         """Take each image through its next block of masks."""
-        num_rows, num_passes = self.schedule.num_rows, self.schedule.num_passes
+        num_rows = self.schedule.num_rows
+        left = max(math.ceil((self._num_rows - job.position) / num_rows) for job in active)
+        num_passes = min(self.schedule.num_passes, left)
         size = num_rows * num_passes
         with full_precision(active[0].image.device):
             blocks = {
                 start: self.perturbation.masks.rows(start, start + size) for start in {job.position for job in active}
             }
-        left = math.ceil((self._num_rows - active[0].position) / num_rows)
-        for number in range(min(num_passes, left)):
+        for number in range(num_passes):
             part = slice(number * num_rows, (number + 1) * num_rows)
             images = self._hidden(active, [blocks[job.position][part] for job in active])
             scores = self._score(images).view(self.schedule.num_images, num_rows, -1)
@@ -207,8 +205,7 @@ class Engine:
         """Return the images behind their masks, float (num_images * num_rows, C, *size), in memory that is reused."""
         num_rows, image = self.schedule.num_rows, active[0].image
         if self._images is None:
-            images = image.new_zeros(self.schedule.num_images * num_rows, *image.shape)
-            self._images = images.contiguous(memory_format=self._memory_format)
+            self._images = image.new_zeros(self.schedule.num_images * num_rows, *image.shape)
         with full_precision(image.device):
             for place, (job, own) in enumerate(zip(active, rows, strict=True)):
                 out = self._images[place * num_rows : (place + 1) * num_rows]

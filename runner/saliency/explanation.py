@@ -21,15 +21,15 @@ NOISE = 1e-7
 class Explanation:
     """One image of the data set and the maps of its targets (T), scaled to [-1, 1], positive where evidence lies.
 
-    A map with another flag than ``ok`` points nowhere and is all zero.
+    A map with another flag than ``ok`` points nowhere and is all zero. *size* is (H, W), or (D, H, W) for a volume.
     """
 
     index: int
     """Place in the data set, from 0."""
     image: Array
-    """float32 (C, H, W), as the model takes it."""
+    """float32 (C, *size), as the model takes it."""
     maps: Array
-    """float32 (T, H, W)."""
+    """float32 (T, *size)."""
     strength: Array
     """float32 (T,): the largest absolute value of each map before it was scaled, in the unit that
     :class:`~runner.saliency.scoring.RawScoring` tells; NaN for a map that is not finite."""
@@ -42,7 +42,7 @@ class Explanation:
     label: int = -1
     """The true class; -1 where it is not known."""
     truth: Array | None = None
-    """bool (H, W): where the evidence truly lies; None where that is not known."""
+    """bool (*size): where the evidence truly lies; None where that is not known."""
     color_maps: Array | None = None
     """MC-RISE only: float32 (k, T, H, W), one map per colour as xaitk-saliency has them, positive where the colour
     raises the score. ``maps`` holds for each pixel the colour with the largest effect, with the other sign, so that
@@ -82,12 +82,14 @@ class Explanation:
         """Tell whether the map at *place* in ``targets`` points nowhere."""
         return str(self.flags[place]) != OK
 
-    def peak(self, place: int) -> tuple[int, int] | None:
-        """Return row and column of the largest value of the map at *place*; None when it is flagged."""
+    def peak(self, place: int) -> tuple[int, ...] | None:
+        """Return row and column of the largest value of the map at *place*; None when it is flagged.
+
+        In a volume they are slice, row and column.
+        """
         if self.is_flagged(place):
             return None
-        row, column = np.unravel_index(self.maps[place].argmax(), self.maps[place].shape)
-        return int(row), int(column)
+        return tuple(int(each) for each in np.unravel_index(self.maps[place].argmax(), self.maps[place].shape))
 
     def peak_in_truth(self, place: int) -> bool | None:
         """Play the pointing game (Zhang et al. 2016, arXiv:1608.00507), without its tolerance of 15 pixels.

@@ -22,7 +22,7 @@ Score = Callable[[nn.Module, Tensor], Tensor]
 TOLERANCE = 1e-4
 """A format whose scores differ by more than this part of their range is not used: it computes something else."""
 
-ACTIVATION_BYTES = {"cpu": 8 * 2**20, "cuda": 2**30}
+ACTIVATION_BYTES = {"cpu": 13 * 2**20, "cuda": 2**30}
 """What the largest layer's input and output may need for a batch. On a CPU they should stay in the caches, a GPU wants
 large batches. Measured by ``tests/benchmarks/forward_formats.py``."""
 
@@ -39,8 +39,8 @@ class Format:
     """A model ready for many forward passes."""
 
     model: nn.Module
-    memory_format: torch.memory_format
-    """Of the images that it takes."""
+    memory_format: torch.memory_format = torch.contiguous_format
+    """Of the weights, and so of what is between convolutions; images come with the channels first all the same."""
     autocast: torch.dtype | None = None
     """The type in which it computes where that is not its own."""
     num_folded: int = 0
@@ -52,7 +52,7 @@ class Format:
         return f"{str(self.memory_format).removeprefix('torch.')}, {self.num_folded} batch norms folded{kind}"
 
     def scores(self, score: Score, images: Tensor) -> Tensor:
-        """Return the scores of *images*, which have this memory format."""
+        """Return the scores of *images*."""
         if self.autocast is None:
             return score(self.model, images)
         with torch.autocast(images.device.type, self.autocast):
@@ -63,7 +63,7 @@ def exact_format(model: nn.Module, score: Score, image: Tensor) -> Format:
     """Return the cheapest format that gives the scores of *model* but for rounding.
 
     Batch norms are folded into the convolutions before them where ``torch.fx`` can follow the model, and convolutions
-    get images with the channels last. Each is checked on *image*; what raises or gives other scores is left out, as
+    have their channels last. Each is checked on *image*; what raises or gives other scores is left out, as
     for a model that calls ``view`` where only ``reshape`` works with that format.
 
     Args:
@@ -71,7 +71,7 @@ def exact_format(model: nn.Module, score: Score, image: Tensor) -> Format:
         score: Its scores.
         image: One image of the size to come, (1, C, *size).
     """
-    plain = Format(model, torch.contiguous_format)
+    plain = Format(model)
     expected = plain.scores(score, image)
     last = _CHANNELS_LAST.get(image.ndim)
     has_convolutions = any(isinstance(module, _CONVOLUTIONS[1:]) for module in model.modules())
@@ -217,7 +217,7 @@ def _replace(root: nn.Module, name: str, new: nn.Module) -> None:
 
 def _agrees(candidate: Format, score: Score, image: Tensor, expected: Tensor) -> bool:
     try:
-        scores = candidate.scores(score, image.contiguous(memory_format=candidate.memory_format))
+        scores = candidate.scores(score, image)
     except Exception:  # of the model's own code, for instance view() on channels that are last
         return False
     bound = TOLERANCE * max(1.0, float(expected.nan_to_num(0, 0, 0).abs().max()))

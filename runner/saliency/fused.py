@@ -48,7 +48,7 @@ class FusedStrategy:
         self._container = container
         self._model = model
         self._num_images = num_images
-        self._engines: dict[tuple[torch.Size, bool], tuple[Engine, torch.memory_format]] = {}
+        self._engines: dict[tuple[torch.Size, bool], Engine] = {}
 
     def explain(self, images: Tensor, labels: Sequence[int], queries: Tensor | None) -> Iterator[RawMaps]:
         """Yield the maps of each image, in order; see :class:`~runner.saliency.raw_maps.Strategy`."""
@@ -63,17 +63,16 @@ class FusedStrategy:
             yield raw
 
     def _explained(self, images: Tensor, labels: Sequence[int], *, fast: bool) -> Iterator[RawMaps]:
-        engine, memory_format = self._engine(images[:1], fast=fast)
-        images = images.contiguous(memory_format=memory_format)
-        return engine.explain(images, (self._fill(image) for image in images), labels)
+        images = images.contiguous()
+        return self._engine(images[:1], fast=fast).explain(images, (self._fill(image) for image in images), labels)
 
     def _fill(self, image: Tensor) -> Tensor:
         if self._container.saliency_method == "mc_rise":  # it has colours instead
             return image.new_zeros(())
         return fill_of(self._container.saliency_fill, image)
 
-    def _engine(self, image: Tensor, *, fast: bool) -> tuple[Engine, torch.memory_format]:
-        """Return what explains images like *image*, (1, C, *size), and the memory format it takes them in."""
+    def _engine(self, image: Tensor, *, fast: bool) -> Engine:
+        """Return what explains images like *image*, (1, C, *size)."""
         container, key = self._container, (image.shape, fast)
         if key in self._engines:
             return self._engines[key]
@@ -82,7 +81,7 @@ class FusedStrategy:
         batch_size = container.saliency_batch_size or probed_batch_size(form, self._score, image)
         if fast:
             form = fast_format(form, self._score, image.expand(batch_size, *image.shape[1:]))
-        engine = Engine(
+        engine = self._engines[key] = Engine(
             perturbation,
             functools.partial(form.scores, self._score),
             batch_size=batch_size,
@@ -90,11 +89,9 @@ class FusedStrategy:
             targets=container.saliency_targets,
             centered=container.saliency_centered,
             target_quality=container.saliency_target_quality,
-            memory_format=form.memory_format,
         )
         log.debug("saliency: %s, %s", form.describe(), engine.schedule)
-        self._engines[key] = engine, form.memory_format
-        return self._engines[key]
+        return engine
 
     def _score(self, model: nn.Module, images: Tensor) -> Tensor:
         return checked_scores(self._container, model, images)

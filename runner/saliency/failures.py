@@ -1,0 +1,79 @@
+"""The record of the images that could not be explained."""
+
+from __future__ import annotations
+
+import csv
+import io
+import textwrap
+from collections.abc import Collection
+from pathlib import Path
+from typing import NamedTuple
+
+from runner.atomic_files import write_text
+from runner.environment import redact
+
+MAX_MESSAGE = 1000
+"""Characters of a message that are kept."""
+
+
+class Failure(NamedTuple):
+    """Why one image could not be explained."""
+
+    index: int
+    error: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.error}: {self.message}" if self.message else self.error
+
+
+class FailureRecord:
+    """A table of failures, by index; there is no file where there is none. Every change is written at once, whole."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._failures = _read(path) if path.is_file() else {}
+        self._new: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self._failures)
+
+    @property
+    def failures(self) -> list[Failure]:
+        """All failures by index."""
+        return [self._failures[index] for index in sorted(self._failures)]
+
+    def add(self, index: int, error: Exception) -> None:
+        """Record why the image with *index* could not be explained; of two reasons the later."""
+        message = "".join(each if each.isprintable() or each.isspace() else "?" for each in redact(str(error)))
+        message = textwrap.shorten(message, MAX_MESSAGE, placeholder=" ...")  # on one line
+        self._failures[index] = Failure(index, type(error).__name__, message)
+        self._new.add(index)
+        self._write()
+
+    def discard(self, indices: Collection[int]) -> None:
+        """Forget the failures of *indices*, where there are any."""
+        known = self._failures.keys() & indices
+        if known:
+            self._failures = {index: each for index, each in self._failures.items() if index not in known}
+            self._write()
+
+    def forget_earlier(self) -> None:
+        """Forget what an earlier attempt recorded and this one did not meet again, as when less is asked for."""
+        self.discard(self._failures.keys() - self._new)
+
+    def _write(self) -> None:
+        if not self._failures:
+            self.path.unlink(missing_ok=True)
+            return
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(Failure._fields)
+        writer.writerows(self.failures)
+        write_text(self.path, text.getvalue())
+
+
+def _read(path: Path) -> dict[int, Failure]:
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))[1:]
+    return {int(index): Failure(int(index), error, message) for index, error, message in rows}
