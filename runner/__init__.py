@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         TrainerParams,
         WorkflowParams,
     )
+    from runner.saliency.direct import explain
 
 _HOMES = {
     "LightningContainer": "runner.container",
@@ -28,6 +29,7 @@ _HOMES = {
     "InnerEyeInference": "runner.modules",
     "ModelExecutionMode": "runner.modules",
     "RunResult": "runner.experiment",
+    "explain": "runner.saliency.direct",
     "run": "runner.experiment",
     "WorkflowParams": "runner.params",
     "DatasetParams": "runner.params",
@@ -54,6 +56,7 @@ __all__ = [
     "TrainerParams",
     "WorkflowParams",
     "__version__",
+    "explain",
     "run",
 ]
 

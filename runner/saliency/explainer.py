@@ -135,7 +135,8 @@ class Explainer(LightningModule):
         explained = self._strategy.explain(images, [item.label for item in items], queries)
         for place, item in enumerate(items):
             try:
-                explanation = self._explanation(item, next(explained))
+                raw = next(explained)
+                explanation = explanation_of(item.index, item.image, raw, label=item.label, truth=item.truth)
             except RunFailedError:
                 raise
             except Exception as error:  # of the user's model or data, for this image or one that came with it
@@ -146,31 +147,42 @@ class Explainer(LightningModule):
             self._on_explained(explanation)
         return []
 
-    def _explanation(self, item: _Input, raw: RawMaps) -> Explanation:
-        maps, strength, flags = scaled_maps(raw.maps)
-        color_maps = color_strength = None
-        if raw.color_maps is not None:
-            scaled = [scaled_maps(each) for each in raw.color_maps]
-            color_maps, color_strength = (np.stack(each) for each in list(zip(*scaled, strict=True))[:2])
-        for target, flag in zip(raw.targets, flags, strict=True):
-            if flag != OK:
-                words = str(flag).replace("_", " ")
-                log.warning("saliency: the map of image %d for class %d is %s", item.index, target, words)
-        return Explanation(
-            index=item.index,
-            image=item.image.float().cpu().numpy(),
-            maps=maps,
-            strength=strength,
-            flags=flags,
-            targets=raw.targets,
-            scores=raw.scores,
-            label=item.label,
-            truth=item.truth,
-            color_maps=color_maps,
-            color_strength=color_strength,
-            num_masks=raw.num_masks,
-            quality=raw.quality,
-        )
+
+def explanation_of(
+    index: int, image: Tensor, raw: RawMaps, *, label: int = -1, truth: NDArray[np.bool_] | None = None
+) -> Explanation:
+    """Scale the maps of an image, and warn of those that point nowhere.
+
+    Args:
+        index: The number of the image.
+        image: float (C, *size).
+        raw: Its maps.
+        label: The true class; -1 where it is not known.
+        truth: bool (*size), where the evidence truly lies; None where that is not known.
+    """
+    maps, strength, flags = scaled_maps(raw.maps)
+    color_maps = color_strength = None
+    if raw.color_maps is not None:
+        scaled = [scaled_maps(each) for each in raw.color_maps]
+        color_maps, color_strength = (np.stack(each) for each in list(zip(*scaled, strict=True))[:2])
+    for target, flag in zip(raw.targets, flags, strict=True):
+        if flag != OK:
+            log.warning("saliency: the map of image %d for class %d is %s", index, target, str(flag).replace("_", " "))
+    return Explanation(
+        index=index,
+        image=image.float().cpu().numpy(),
+        maps=maps,
+        strength=strength,
+        flags=flags,
+        targets=raw.targets,
+        scores=raw.scores,
+        label=label,
+        truth=truth,
+        color_maps=color_maps,
+        color_strength=color_strength,
+        num_masks=raw.num_masks,
+        quality=raw.quality,
+    )
 
 
 def checked_images(images: Any) -> Tensor:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from runner.errors import RunFailedError
 from runner.saliency.masks import (
     Draw,
     Masks,
@@ -164,8 +165,13 @@ def create_perturbation(container: LightningContainer, image: Tensor) -> Perturb
     Raises:
         RunFailedError: the method cannot be used for such images.
     """
-    make = _PERTURBATIONS[container.saliency_method]
-    return make(container, image)
+    method = container.saliency_method
+    if image.ndim != 3 and method in ("mc_rise", "sliding_radial"):
+        raise RunFailedError(
+            f"saliency_method={method} explains images (B, C, H, W), and get_saliency_images returned volumes. Use rise, "
+            "random_grid or sliding_window."
+        )
+    return _PERTURBATIONS[method](container, image)
 
 
 def _rise(container: LightningContainer, image: Tensor) -> Perturbation:
