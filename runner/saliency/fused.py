@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from runner.saliency.classifier import checked_scores
-from runner.saliency.engine import Engine
+from runner.saliency.engine import Engine, full_precision
 from runner.saliency.fills import fill_of
 from runner.saliency.forward_format import (
     exact_arithmetic,
@@ -69,14 +69,16 @@ class FusedStrategy:
     def _fill(self, image: Tensor) -> Tensor:
         if self._container.saliency_method == "mc_rise":  # it has colours instead
             return image.new_zeros(())
-        return fill_of(self._container.saliency_fill, image)
+        with full_precision(image.device):
+            return fill_of(self._container.saliency_fill, image)
 
     def _engine(self, image: Tensor, *, fast: bool) -> Engine:
         """Return what explains images like *image*, (1, C, *size)."""
         container, key = self._container, (image.shape, fast)
         if key in self._engines:
             return self._engines[key]
-        perturbation = create_perturbation(container, image[0])
+        with full_precision(image.device):
+            perturbation = create_perturbation(container, image[0])
         form = exact_format(self._model, self._score, image)
         batch_size = container.saliency_batch_size or probed_batch_size(form, self._score, image)
         if fast:
