@@ -10,6 +10,8 @@ import param
 from runner.errors import ParameterError
 from runner.params.kinds import number_from_text
 
+RANDOM_METHODS = ("rise", "mc_rise", "random_grid")
+XAITK_METHODS = (*RANDOM_METHODS, "sliding_window", "sliding_radial")
 METHODS = [
     "none", "rise", "sliding_window", "mc_rise", "random_grid", "sliding_radial", "drise", "sbsm",
     "integrated_gradients", "grad_cam", "occlusion", "custom",
@@ -215,6 +217,30 @@ class SaliencyParams(param.Parameterized):
             raise ParameterError(
                 f"saliency_method=mc_rise explains by colours: saliency_fill must be numbers, not {self.saliency_fill}."
             )
-        generator = getattr(type(self), "get_saliency_generator", None)
-        if self.saliency_method == "custom" and getattr(generator, "__module__", None) == "runner.container":
-            raise ParameterError(f"saliency_method=custom: {type(self).__name__} must define get_saliency_generator().")
+        self._refuse_without_effect()
+        hooks = {
+            "custom": "get_saliency_generator",
+            "drise": "get_saliency_detections",
+            "sbsm": "get_saliency_descriptors",
+        }
+        hook = hooks.get(self.saliency_method, "validate")
+        if getattr(getattr(type(self), hook, None), "__module__", None) == "runner.container" and hook != "validate":
+            raise ParameterError(f"saliency_method={self.saliency_method}: {type(self).__name__} must define {hook}().")
+
+    def _refuse_without_effect(self) -> None:
+        """Refuse settings that the method or strategy would silently leave out."""
+        method, strategy = self.saliency_method, self.saliency_strategy
+        if strategy != "fused" and method not in ("none", "custom", *XAITK_METHODS):
+            raise ParameterError(f"saliency_strategy={strategy} is for {', '.join(XAITK_METHODS)}, not for {method}.")
+        if self.saliency_target_quality is not None and (
+            strategy != "fused" or method not in ("none", *RANDOM_METHODS)
+        ):
+            raise ParameterError(
+                f"saliency_target_quality needs saliency_strategy=fused and one of {', '.join(RANDOM_METHODS)}, "
+                f"not saliency_strategy={strategy} and saliency_method={method}."
+            )
+        if self.saliency_precision == "fast" and (strategy != "fused" or method not in ("none", *XAITK_METHODS)):
+            raise ParameterError(
+                f"saliency_precision=fast needs saliency_strategy=fused and one of {', '.join(XAITK_METHODS)}, "
+                f"not saliency_strategy={strategy} and saliency_method={method}."
+            )

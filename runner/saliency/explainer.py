@@ -164,7 +164,10 @@ def explanation_of(
     color_maps = color_strength = None
     if raw.color_maps is not None:
         scaled = [scaled_maps(each) for each in raw.color_maps]
-        color_maps, color_strength = (np.stack(each) for each in list(zip(*scaled, strict=True))[:2])
+        color_maps, color_strength = (
+            np.stack([each.maps for each in scaled]),
+            np.stack([each.strength for each in scaled]),
+        )
     for target, flag in zip(raw.targets, flags, strict=True):
         if flag != OK:
             log.warning("saliency: the map of image %d for class %d is %s", index, target, str(flag).replace("_", " "))

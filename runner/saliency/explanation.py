@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,14 +121,19 @@ def predicted_class(scores: Array) -> int:
     return int(scores[0] >= 0.5) if len(scores) == 1 else int(scores.argmax())
 
 
-def scaled_maps(raw: Array) -> tuple[Array, Array, Array]:
+class ScaledMaps(NamedTuple):
+    """Fields of :class:`Explanation`."""
+
+    maps: Array
+    strength: Array
+    flags: Array
+
+
+def scaled_maps(raw: Array) -> ScaledMaps:
     """Scale maps to [-1, 1] and say what became of each.
 
     Args:
         raw: Maps with their strength, float (T, *size).
-
-    Returns:
-        The fields ``maps``, ``strength`` and ``flags`` of :class:`Explanation`.
     """
     flat = raw.reshape(len(raw), -1)
     strength = np.abs(flat).max(axis=1) if flat.size else np.zeros(len(raw))
@@ -136,7 +141,7 @@ def scaled_maps(raw: Array) -> tuple[Array, Array, Array]:
     usable = (flags == OK)[:, None]
     maps = np.where(usable, flat, 0) / np.where(usable, strength[:, None], 1)
     finite_strength = np.where(np.isfinite(strength), strength, np.nan)
-    return maps.reshape(raw.shape).astype(np.float32), finite_strength.astype(np.float32), flags
+    return ScaledMaps(maps.reshape(raw.shape).astype(np.float32), finite_strength.astype(np.float32), flags)
 
 
 def _flag(raw: Array) -> str:

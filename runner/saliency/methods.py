@@ -89,12 +89,19 @@ def describe_method(container: LightningContainer) -> str:
     """Return the method in a few words, such as ``RISE 500 masks``."""
     window = f"{container.saliency_window_size} px, stride {container.saliency_stride}"
     masks = f"{container.saliency_num_masks} masks"
+    if container.saliency_target_quality is not None:
+        masks = f"up to {masks} for a quality of {container.saliency_target_quality:g}"
     names = {
         "rise": f"RISE {masks}",
         "mc_rise": f"MC-RISE {masks}",
         "random_grid": f"random grid {masks}",
+        "drise": f"D-RISE {masks}",
         "sliding_window": f"sliding window {window}",
         "sliding_radial": f"sliding radial {window}",
+        "sbsm": f"SBSM {window}",
+        "occlusion": f"occlusion {window}",
+        "integrated_gradients": f"integrated gradients {container.saliency_num_steps} steps",
+        "grad_cam": f"Grad-CAM {container.saliency_layer or 'last convolution'}",
     }
     return names.get(container.saliency_method, "custom method")
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from runner.container import LightningContainer
 
-_WITHOUT_EFFECT = ("saliency_limit", "saliency_batch_size", "saliency_strategy")
+_WITHOUT_EFFECT = ("saliency_limit", "saliency_batch_size", "saliency_strategy", "saliency_overlays")
 """Parameters that change how many maps there are or how fast they are made, but no map by more than rounding."""
 
 
