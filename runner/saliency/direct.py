@@ -112,7 +112,7 @@ def explain(
         ValueError: an argument has a value that is not allowed, or does not fit the images or the model.
     """
     if method in _NOT_HERE:
-        raise ValueError(f"explain() has no method {method!r}; a container has. See the parameter saliency_method.")
+        raise ValueError(f"explain() has no method {method!r}; a container has.")
     values = {
         "method": method, "num_masks": num_masks, "grid_size": grid_size, "mask_probability": mask_probability,
         "window_size": window_size, "stride": stride, "fill": fill, "centered": centered, "seed": seed,
