@@ -30,6 +30,7 @@ class HelloDigits(LightningContainer):
         self.l_rate = 1e-2
         self.saliency_method = "rise"
         self.saliency_num_masks = 300
+        self.saliency_grid_size = 5  # cells about as wide as a stroke and its surroundings
         self.saliency_limit = 50  # enough to see each digit about five times
 
     def create_model(self) -> LightningModule:

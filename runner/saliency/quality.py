@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+CONFIDENCE = 2.0
+"""Standard errors that a prediction is lowered by before it is compared; ``tests/benchmarks/adaptive_masks.py``."""
+
 
 def correlation(first: Tensor, second: Tensor) -> Tensor:
     """Return the Pearson correlation of the maps of each target, float (T,); NaN where one is constant.
@@ -49,10 +52,6 @@ def reaches(target: float, first: Tensor, second: Tensor, pieces: int) -> bool:
     error = 1 / max(pieces - 3, 1) ** 0.5  # of Fisher's z
     lower = torch.tanh(torch.atanh(q.clamp(-1 + 1e-9, 1 - 1e-9)) - CONFIDENCE * error)
     return bool((_full(lower) >= target).all())
-
-
-CONFIDENCE = 1.0
-"""Standard errors that the prediction is lowered by before it is compared."""
 
 
 def _full(q: Tensor) -> Tensor:
