@@ -8,6 +8,7 @@ import pytest
 import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from xaitk_saliency.impls.gen_classifier_conf_sal.mc_rise_scoring import MCRISEScoring
 from xaitk_saliency.impls.gen_classifier_conf_sal.occlusion_scoring import OcclusionScoring
 from xaitk_saliency.impls.gen_classifier_conf_sal.rise_scoring import RISEScoring
@@ -448,3 +449,33 @@ def test_autocast_touches_the_model_only() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         for ours, theirs in zip(made(model, saliency_method="rise"), expected, strict=True):
             np.testing.assert_allclose(ours.maps, theirs.maps, atol=1e-5 * np.abs(theirs.maps).max())
+
+
+class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts what makes a host wait for its device."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.waits: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.overloadpacket.__name__ in ("_local_scalar_dense", "nonzero", "masked_select", "equal"):
+            self.waits.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("table_bytes", [0, 2**24])
+def test_nothing_waits_for_the_device_inside_the_loop(
+    method: str, table_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once the engine is there, no step of the loop asks for a value, which on a GPU would let it run dry."""
+    monkeypatch.setattr(masks, "TABLE_BYTES", table_bytes)
+    fill: Any = COLORS if method == "mc_rise" else "mean"
+    container = Sample(saliency_method=method, saliency_num_masks=200, saliency_fill=fill)
+    strategy = FusedStrategy(container, ConvModel().eval(), 5)
+    with torch.inference_mode():
+        list(strategy.explain(IMAGES, [-1] * 5, None))
+        with _Watch() as watch:
+            list(strategy.explain(IMAGES, [-1] * 5, None))
+    assert watch.waits == []
