@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from pytorch_lightning.utilities.model_helpers import is_overridden
 from torch import Tensor
 
 from runner.errors import RunFailedError
+from runner.saliency.checks import Checks
 from runner.saliency.data import Items
 from runner.saliency.explanation import OK, Explanation, scaled_maps
 from runner.saliency.raw_maps import RawMaps, Strategy
@@ -70,6 +71,7 @@ class Explainer(LightningModule):
         self._on_failed = on_failed
         self._num_explained = 0
         self._strategy: Strategy | None = None
+        self._checks = Checks(container, model)
 
     def configure_model(self) -> None:
         """Call the model's hook."""
@@ -137,6 +139,7 @@ class Explainer(LightningModule):
             try:
                 raw = next(explained)
                 explanation = explanation_of(item.index, item.image, raw, label=item.label, truth=item.truth)
+                measures = self._checks.measures(explanation, item.image, raw.mean_mask)
             except RunFailedError:
                 raise
             except Exception as error:  # of the user's model or data, for this image or one that came with it
@@ -144,7 +147,7 @@ class Explainer(LightningModule):
                     return [(item, error)]
                 return [failed for each in items[place:] for failed in self._explain_all([each], queries)]
             self._num_explained += 1
-            self._on_explained(explanation)
+            self._on_explained(replace(explanation, measures=measures))
         return []
 
 

@@ -149,7 +149,7 @@ def probed_batch_size(form: Format, score: Score, image: Tensor) -> int:
 
 def _reformatted(model: nn.Module, memory_format: torch.memory_format, *, fold: bool) -> Format | None:
     """Return a copy in another format; None where there is nothing to fold and nothing else was asked for."""
-    clone = _clone(model, {})
+    clone = clone_modules(model)
     num_folded = _fold(clone) if fold else 0
     if fold and not num_folded:
         return None
@@ -161,8 +161,12 @@ def _reformatted(model: nn.Module, memory_format: torch.memory_format, *, fold: 
     return Format(clone, memory_format, num_folded=num_folded)
 
 
+def clone_modules(model: nn.Module) -> nn.Module:
+    """Return a new tree of modules over the same parameters, whose parts can be replaced without a trace in *model*."""
+    return _clone(model, {})
+
+
 def _clone(module: nn.Module, known: dict[int, nn.Module]) -> nn.Module:
-    """Return the same tree of modules over the same parameters, whose parts can be replaced without a trace."""
     if isinstance(module, torch.jit.ScriptModule):
         return module
     if id(module) not in known:

@@ -168,8 +168,8 @@ def create_perturbation(container: LightningContainer, image: Tensor) -> Perturb
     method = container.saliency_method
     if image.ndim != 3 and method in ("mc_rise", "sliding_radial"):
         raise RunFailedError(
-            f"saliency_method={method} explains images (B, C, H, W), and get_saliency_images returned volumes. Use rise, "
-            "random_grid or sliding_window."
+            f"saliency_method={method} explains images (B, C, H, W), and get_saliency_images returned volumes. Use "
+            "rise, random_grid or sliding_window."
         )
     return _PERTURBATIONS[method](container, image)
 

@@ -1,0 +1,99 @@
+"""How good maps are, as far as that can be told from the maps alone."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+Array = NDArray[Any]
+
+
+def entropy(maps: Array) -> Array:
+    """Return the entropy of the positive values of each map in bits: how far the evidence is spread.
+
+    The positive values are divided by their sum and taken as probabilities p; the entropy is ``-sum p log2 p``, from 0
+    for one pixel to log2 of the number of pixels. That is xaitk-saliency's ``Entropy`` with ``clip_range=(0, 1)``. With
+    the range (-1, 1), which its documentation gives for whole maps, xaitk-saliency 0.15 returns -inf for any map with
+    negative values: they are no probabilities.
+
+    Args:
+        maps: float (T, *size) in [-1, 1].
+
+    Returns:
+        float32 (T,), NaN for a map without positive values.
+    """
+    positive = np.clip(maps.reshape(len(maps), math.prod(maps.shape[1:])), 0, 1).astype(np.float64)
+    totals = positive.sum(axis=1, keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        parts = positive / totals
+        bits = -np.where(parts > 0, parts * np.log2(parts), 0).sum(axis=1)
+    return np.where(totals[:, 0] > 0, bits, np.nan).astype(np.float32)
+
+
+def mask_correlation(maps: Array, mean_mask: Array) -> Array:
+    """Return the Pearson correlation of each map with the mean of the masks: an artefact of the method if it is high.
+
+    Args:
+        maps: float (T, *size).
+        mean_mask: float (*size).
+
+    Returns:
+        float32 (T,), NaN where one of the two is constant.
+    """
+    return np.array([pearson(each, mean_mask) for each in maps], dtype=np.float32)
+
+
+def pearson(first: Array, second: Array) -> float:
+    """Return the Pearson correlation of two maps of one size; NaN where one is constant or not finite."""
+    a, b = _standardized(first), _standardized(second)
+    return math.nan if a is None or b is None else float(a @ b)
+
+
+def spearman(first: Array, second: Array) -> float:
+    """Return the rank correlation of two maps of one size, with mean ranks for ties; NaN where one is constant."""
+    if not (np.isfinite(first).all() and np.isfinite(second).all()):
+        return math.nan
+    return pearson(rankdata(first), rankdata(second))
+
+
+class PairwiseCorrelation:
+    """The mean Pearson correlation of all pairs of maps, without keeping the maps.
+
+    With every map standardised to length 1, the squared length of their sum is the sum over all pairs. Maps that are
+    constant are left out. Maps of another size than the first are not comparable and are left out as well.
+    """
+
+    def __init__(self) -> None:
+        self._sum: Array | None = None
+        self._shape: tuple[int, ...] = ()
+        self._number = 0
+
+    def add(self, maps: Array) -> None:
+        """Add one map, float (*size)."""
+        standardized = _standardized(maps)
+        if standardized is None:
+            return
+        if self._sum is None:
+            self._sum, self._shape = np.zeros_like(standardized), maps.shape
+        if maps.shape == self._shape:
+            self._sum += standardized
+            self._number += 1
+
+    def result(self) -> float:
+        """Return the mean over all pairs, NaN for fewer than two maps."""
+        if self._sum is None or self._number < 2:
+            return math.nan
+        return float((self._sum @ self._sum - self._number) / (self._number * (self._number - 1)))
+
+
+def _standardized(maps: Array) -> Array | None:
+    """Return the values with mean 0 and length 1, float64 (pixels,); None for a map that is constant or not finite."""
+    values = maps.astype(np.float64).ravel()
+    if not np.isfinite(values).all() or np.ptp(values) == 0:
+        return None
+    values -= values.mean()
+    return np.asarray(values / np.linalg.norm(values))
