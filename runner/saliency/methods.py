@@ -16,6 +16,8 @@ from xaitk_saliency.impls.perturb_image.rise import RISEGrid
 from xaitk_saliency.impls.perturb_image.sliding_radial import SlidingRadial
 from xaitk_saliency.impls.perturb_image.sliding_window import SlidingWindow
 from xaitk_saliency.interfaces.gen_classifier_conf_sal import GenerateClassifierConfidenceSaliency
+from xaitk_saliency.interfaces.gen_descriptor_sim_sal import GenerateDescriptorSimilaritySaliency
+from xaitk_saliency.interfaces.gen_detector_prop_sal import GenerateDetectorProposalSaliency
 from xaitk_saliency.interfaces.gen_image_classifier_blackbox_sal import GenerateImageClassifierBlackboxSaliency
 from xaitk_saliency.interfaces.perturb_image import PerturbImage
 
@@ -25,6 +27,13 @@ from runner.saliency.scoring import RawScoring
 
 if TYPE_CHECKING:
     from runner.container import LightningContainer
+
+SCORINGS: tuple[Any, ...] = (
+    GenerateClassifierConfidenceSaliency,
+    GenerateDetectorProposalSaliency,
+    GenerateDescriptorSimilaritySaliency,
+)
+"""What may turn scores, detections or descriptors into maps."""
 
 
 @dataclass(frozen=True)
@@ -106,9 +115,26 @@ def describe_method(container: LightningContainer) -> str:
     return names.get(container.saliency_method, "custom method")
 
 
-def _custom_method(container: LightningContainer) -> Method | BlackBox:
+def custom_implementation(container: LightningContainer) -> Any:
+    """Return what ``get_saliency_generator`` gave, with its configurations made into objects.
+
+    Raises:
+        RunFailedError: a configuration cannot be used.
+    """
     given = container.get_saliency_generator()
-    made = _from_json(given)
+    if isinstance(given, Mapping) and {"perturber", "generator"} <= set(given):
+        given = (given["perturber"], given["generator"])
+    if isinstance(given, Mapping):
+        return _configured(given, GenerateImageClassifierBlackboxSaliency)
+    if isinstance(given, Sequence) and len(given) == 2:
+        perturber, scoring = given
+        kind = next((each for each in SCORINGS if _is_of(scoring, each)), SCORINGS[0])
+        return _configured(perturber, PerturbImage), _configured(scoring, kind)
+    return given
+
+
+def _custom_method(container: LightningContainer) -> Method | BlackBox:
+    made = custom_implementation(container)
     if isinstance(made, GenerateImageClassifierBlackboxSaliency):
         return BlackBox(made, container.saliency_fill)
     match made:
@@ -116,23 +142,16 @@ def _custom_method(container: LightningContainer) -> Method | BlackBox:
             raw = RawScoring(scoring, centered=container.saliency_centered)
             return Method(perturber, raw, container.saliency_fill, every_class=True)
     raise RunFailedError(
-        f"get_saliency_generator returned {given!r}, not a pair of xaitk-saliency's PerturbImage and "
-        "GenerateClassifierConfidenceSaliency, nor a GenerateImageClassifierBlackboxSaliency, nor their configuration."
+        f"get_saliency_generator returned {made!r}, not a pair of xaitk-saliency's PerturbImage and one of "
+        f"{', '.join(each.__name__ for each in SCORINGS)}, nor a GenerateImageClassifierBlackboxSaliency, nor their "
+        "configuration."
     )
 
 
-def _from_json(given: Any) -> Any:
-    """Return the object or the pair that *given* describes; anything that is no configuration as it is."""
-    if isinstance(given, Mapping) and {"perturber", "generator"} <= set(given):
-        given = (given["perturber"], given["generator"])
-    if isinstance(given, Mapping):
-        return _configured(given, GenerateImageClassifierBlackboxSaliency)
-    if isinstance(given, Sequence) and len(given) == 2:
-        return (
-            _configured(given[0], PerturbImage),
-            _configured(given[1], GenerateClassifierConfidenceSaliency),
-        )
-    return given
+def _is_of(given: Any, interface: Any) -> bool:
+    """Tell whether *given* is the configuration of an implementation of *interface*."""
+    kinds = {f"{kind.__module__}.{kind.__name__}" for kind in interface.get_impls()}
+    return isinstance(given, Mapping) and given.get("type") in kinds
 
 
 def _configured(given: Any, interface: Any) -> Any:
