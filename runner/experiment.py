@@ -186,8 +186,10 @@ def _run_phases(
         seconds = time.monotonic() - started
         if not outcome.skipped:
             folder.add_results(name, {"metrics": outcome.metrics, **outcome.details})
-        status.phase_completed(name, seconds, outcome.skipped)
         _say_outcome(name, outcome, seconds)
+        if outcome.failed:
+            raise RunFailedError(outcome.failed)
+        status.phase_completed(name, seconds, outcome.skipped)
         if name == "saliency" and outcome.skipped and run.container.saliency_method != "none":
             log.warning("no saliency maps: %s", outcome.skipped)
     _warn_if_untested(status)

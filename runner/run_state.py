@@ -99,3 +99,5 @@ class PhaseResult:
     details: dict[str, Any] = field(default_factory=dict)
     skipped: str | None = None
     """The reason why there was nothing to do; None when the phase ran."""
+    failed: str | None = None
+    """What part of its work the phase could not do; the run ends with it after the rest was recorded."""

@@ -1,6 +1,6 @@
 """The saliency phase as a whole: real data modules, Lightning's Trainer, files in a run folder."""
 
-import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,10 @@ from pytorch_lightning import LightningDataModule, LightningModule
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from runner.phases import explaining
+from runner.errors import RunInterrupted
 from runner.phases.explaining import explain
 from runner.run_state import PhaseResult, Run
+from runner.saliency.index_table import MEASURES
 from runner.saliency.storage import SavedMaps
 from tests.saliency_samples import REGION, ConvModel, Images, Loaders, RegionModel, Sample, make_run, rows_of
 
@@ -95,9 +96,25 @@ def test_the_model_is_left_as_it_was(tmp_path: Path) -> None:
 
 
 def test_metrics_without_truth(tmp_path: Path) -> None:
-    """Where no truth is known there are no metrics about it."""
-    run = make_run(tmp_path, Sample(), TensorDataset(Images().images, Images().labels))
-    assert set(explain(run).metrics) == {"num_images", "num_flagged", "mean_strength"}
+    """Where no truth is known there are no metrics about it, and without random masks none of quality."""
+    run = make_run(tmp_path, Sample(saliency_checks=[]), TensorDataset(Images().images, Images().labels))
+    metrics = explain(run).metrics
+    unknown = {"peak_in_truth", "energy_in_truth", "quality", "deletion_auc", "insertion_auc", "repeatability"}
+    assert not unknown & set(metrics)
+    assert {"num_images", "num_flagged", "num_failed", "mean_strength", "num_masks"} <= set(metrics)
+
+
+def test_metrics_are_means_over_the_table(tmp_path: Path) -> None:
+    """What index.csv has of each image's main map is in the metrics as its mean, so that sweeps can optimise it."""
+    run = make_run(tmp_path, Sample(saliency_method="rise"))
+    metrics, rows = explain(run).metrics, rows_of(run)
+    assert metrics["num_masks"] == 40
+    for name in ("num_masks", "quality", *MEASURES):
+        values = [float(row[name]) for row in rows if row[name]]
+        assert metrics.get(name) == (pytest.approx(np.mean(values), rel=1e-4) if values else None), name
+    maps = np.stack([each.maps[each.main].ravel() for each in SavedMaps(run.folder.saliency)])
+    pairs = np.corrcoef(maps)[np.triu_indices(6, 1)]
+    assert metrics["mean_pairwise_correlation"] == pytest.approx(pairs.mean(), abs=1e-5)
 
 
 # --- interrupted ------------------------------------------------------------------------------------------------------
@@ -128,20 +145,20 @@ def test_an_interruption_keeps_what_is_done(tmp_path: Path) -> None:
         def get_saliency_scores(self, model: Any, images: Tensor) -> Tensor:
             self.calls += 1
             if self.calls > 13:
-                raise KeyError("the power went out")
+                raise RunInterrupted(signal.SIGTERM)
             return super().get_saliency_scores(model, images)
 
     data = Images()
-    with pytest.raises(KeyError, match="the power went out"):
-        explain(make_run(tmp_path, Dying(), data))
+    with pytest.raises(RunInterrupted):
+        explain(make_run(tmp_path, Dying(saliency_strategy="low_level", saliency_checks=[]), data))
     saved = SavedMaps(tmp_path / "saliency")
     assert [each.index for each in saved] == [0, 1]
     assert not list((tmp_path / "saliency" / "maps").glob(".*"))
     data.loaded.clear()
-    run = make_run(tmp_path, Sample(), data)
+    run = make_run(tmp_path, Sample(saliency_strategy="low_level", saliency_checks=[]), data)
     explain(run)
     assert data.loaded == [2, 3, 4, 5]
-    again = make_run(tmp_path / "again", Sample())
+    again = make_run(tmp_path / "again", Sample(saliency_strategy="low_level", saliency_checks=[]))
     explain(again)
     assert files_of(run) == files_of(again)
 
@@ -227,12 +244,13 @@ class Counting(Sample):
 
 def test_an_iterable_dataset_goes_on_after_an_interruption(tmp_path: Path) -> None:
     """A stream is read again from its start, and only missing images are explained."""
-    run = make_run(tmp_path, Sample(), Loaders(lambda: DataLoader(Stream(), batch_size=4)))
+    values: dict[str, Any] = {"saliency_strategy": "low_level", "saliency_checks": []}
+    run = make_run(tmp_path, Sample(**values), Loaders(lambda: DataLoader(Stream(), batch_size=4)))
     explain(run)
     before = files_of(run)
     for index in (0, 3):
         (run.folder.saliency / "maps" / f"{index:06d}.npz").unlink()
-    counting = Counting()
+    counting = Counting(**values)
     run.container = counting
     explain(run)
     assert files_of(run) == before
@@ -323,22 +341,58 @@ def test_skipped_without_data(tmp_path: Path) -> None:
     assert "test_dataloader" in str(explain(run).skipped)
 
 
-# --- progress ---------------------------------------------------------------------------------------------------------
+# --- files ------------------------------------------------------------------------------------------------------------
 
 
-def test_progress_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lines say how many of how many are done, how fast, and how long it will take; the last one how long it took."""
-    caplog.set_level("INFO", logger=explaining.__name__)
-    run = make_run(tmp_path, Sample(saliency_method="rise"))
+def test_many_images_in_a_file(tmp_path: Path) -> None:
+    """Files of several images hold the maps of one file per image, and a restart with a higher limit extends them."""
+    plain = make_run(tmp_path / "plain", Sample(saliency_method="rise"))
+    explain(plain)
+    values: dict[str, Any] = {"saliency_method": "rise", "saliency_shard_size": 4}
+    explain(make_run(tmp_path / "shards", Sample(**values, saliency_limit=2)))
+    run = make_run(tmp_path / "shards", Sample(**values))
     explain(run)
-    lines = [record.getMessage() for record in caplog.records if record.name == explaining.__name__]
-    assert len(lines) == 1
-    assert re.fullmatch(r"saliency 6/6  RISE 40 masks  [\d.]+ images/s  [\d.]+ s", lines[0])
-    caplog.clear()
-    monkeypatch.setattr(explaining, "SECONDS_BETWEEN_LINES", 0.0)
-    for index in (1, 2):
-        (run.folder.saliency / "maps" / f"{index:06d}.npz").unlink()
+    assert sorted(each.name for each in (tmp_path / "shards" / "saliency" / "maps").iterdir()) == [
+        "000000-000003.npz",
+        "000004-000007.npz",
+    ]
+    assert np.array_equal(maps_of(run), maps_of(plain))
+    at_once = make_run(tmp_path / "at once", Sample(**values))
+    explain(at_once)
+    assert files_of(run) == files_of(at_once)
+
+
+def test_half_precision(tmp_path: Path) -> None:
+    """saliency_dtype=float16 makes smaller files whose maps differ by rounding only."""
+    plain = make_run(tmp_path / "a", Sample(saliency_checks=[]))
+    half = make_run(tmp_path / "b", Sample(saliency_checks=[], saliency_dtype="float16"))
+    explain(plain)
+    explain(half)
+    assert 0 < np.abs(maps_of(half) - maps_of(plain)).max() < 1e-3
+    sizes = [(run.folder.saliency / "maps" / "000003.npz").stat().st_size for run in (plain, half)]
+    assert sizes[1] < 0.8 * sizes[0]
+
+
+def overlays_of(run: Run) -> list[int]:
+    return sorted(int(file.stem) for file in (run.folder.saliency / "overlays").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("choice", "drawn"), [("all", [0, 1, 2, 3, 4, 5]), ("none", []), (2, [0, 1]), ([4, 1], [1, 4])]
+)
+def test_overlays_of_chosen_images(choice: Any, drawn: list[int], tmp_path: Path) -> None:
+    """saliency_overlays says which images have a picture; the contact sheet is there in any case."""
+    run = make_run(tmp_path, Sample(saliency_overlays=choice))
     explain(run)
-    lines = [record.getMessage() for record in caplog.records if record.name == explaining.__name__]
-    assert re.fullmatch(r"saliency 5/6  RISE 40 masks  [\d.]+ images/s  [\d.]+ s left", lines[0])
-    assert len(lines) == 3
+    assert overlays_of(run) == drawn
+    assert (run.folder.saliency / "contact_sheet.png").is_file()
+
+
+def test_another_choice_of_overlays_keeps_the_maps(tmp_path: Path) -> None:
+    """A restart with another choice makes no map again, draws what is chosen now and removes the other pictures."""
+    explain(make_run(tmp_path, Sample(saliency_overlays=3)))
+    data = Images()
+    run = make_run(tmp_path, Sample(saliency_overlays=[5]), data)
+    explain(run)
+    assert data.loaded == []
+    assert overlays_of(run) == [5]

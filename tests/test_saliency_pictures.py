@@ -9,13 +9,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from runner.saliency.colors import GREYS, blend, color_of, displayed, greyed
-from runner.saliency.explanation import scaled_maps
+from runner.saliency.explanation import Explanation, scaled_maps
 from runner.saliency.pictures import (
     MAX_PANEL_SIZE,
     PANEL_SIZE,
+    SHEET_PANEL_SIZE,
     draw_contact_sheet,
     draw_overlay,
     full_color,
+    overlay_places,
     save,
     sheet_places,
 )
@@ -169,12 +171,106 @@ def test_wrong_predictions_are_marked() -> None:
     assert not has_color(unknown, WRONG)
 
 
+def flagged_maps(value: float, size: tuple[int, ...] = (8, 8)) -> dict[str, Any]:
+    return dict(zip(("maps", "strength", "flags"), scaled_maps(np.full((1, *size), value)), strict=True))
+
+
 @pytest.mark.parametrize("value", [np.nan, 0.0])
 def test_flagged_maps_are_crossed_out(value: float) -> None:
     """A map that points nowhere is crossed out instead of shown as one without evidence."""
-    flagged = make_explanation(0, **scaled_maps(np.full((1, 8, 8), value)))
+    flagged = make_explanation(0, **flagged_maps(value))
     assert has_color(draw_overlay(flagged, 1.0), WRONG)
     assert not has_color(draw_overlay(make_explanation(), 1.0), WRONG)
+
+
+# --- volumes ----------------------------------------------------------------------------------------------------------
+
+
+def volume(**values: Any) -> Explanation:
+    """Return a volume of 6 slices of 8 x 8, with two maps that peak in slices 4 and 1; each slice has its own grey."""
+    image = np.broadcast_to(np.linspace(0, 1, 6, dtype=np.float32)[None, :, None, None], (1, 6, 8, 8))
+    maps = np.zeros((2, 6, 8, 8), np.float32)
+    maps[0, 4, 2, 3] = maps[1, 1, 5, 5] = 1
+    fields: dict[str, Any] = {"image": image, "maps": maps, "targets": np.array([1, 0])}
+    fields |= {"strength": np.ones(2, np.float32), "flags": np.array(["ok", "ok"])}
+    return make_explanation(**(fields | values))
+
+
+def panels_of(picture: Image.Image, number: int) -> list[Array]:
+    """Return the panels of an overlay, at the size of the volume's slices."""
+    column = (picture.width - 6) // number
+    pixels = np.array(picture)[-PANEL_SIZE - 6 : -6]
+    return [pixels[12::24, 6 + each * column + 12 : 6 + each * column + PANEL_SIZE : 24] for each in range(number)]
+
+
+def test_a_volume_is_shown_at_the_peaks_of_its_maps() -> None:
+    """The image is shown at the peak of its main map, each map on the slice of its own peak."""
+    dots = volume().image.copy()
+    for depth in range(6):
+        dots[0, depth, 7, depth] = 1 - dots[0, depth, 0, 0]
+    image, first, second = panels_of(draw_overlay(volume(image=dots), full=1.0), 3)
+    assert (image[:7] == 204).all()  # slice 4 of 0 to 5
+    assert np.argwhere(np.ptp(first, axis=-1) > 0).tolist() == [[2, 3]]
+    assert np.argwhere(np.ptp(second, axis=-1) > 0).tolist() == [[5, 5]]
+    assert [np.argwhere(each[7, :, 0] != each[0, 0, 0]).item() for each in (image, first, second)] == [4, 4, 1]
+
+
+def test_slices_of_a_normalised_volume_share_a_scale() -> None:
+    """A dark slice of a volume with values beyond 0 to 1 stays dark."""
+    values = np.linspace(-1, 3, 6, dtype=np.float32)[None, :, None, None]
+    image = panels_of(draw_overlay(volume(image=np.broadcast_to(values, (1, 6, 8, 8)), label=0), full=1.0), 3)[0]
+    assert (image == 51).all()  # slice 1
+
+
+def test_a_flagged_volume_is_shown_in_the_middle() -> None:
+    """Where no map has a peak the middle slice is shown, crossed out."""
+    flagged = volume(targets=np.array([1]), **flagged_maps(0.0, (6, 8, 8)))
+    picture = draw_overlay(flagged, full=1.0)
+    assert (panels_of(picture, 2)[0] == 153).all()  # slice 3
+    assert has_color(picture, WRONG)
+
+
+def test_the_truth_of_a_volume_is_outlined_in_its_slice() -> None:
+    """The outline is that of the truth in the slice shown, and is not there in a slice without truth."""
+    truth = np.zeros((6, 8, 8), dtype=bool)
+    truth[4, 2:6, 2:6] = True
+    picture = draw_overlay(volume(truth=truth, image=np.full((1, 6, 8, 8), 0.5, np.float32)), full=1.0)
+    with_truth, _, without = np.split(np.array(picture)[-PANEL_SIZE - 6 : -6, 6:], 3, axis=1)
+    assert (with_truth[48, 60] == 255).all()
+    assert not (without[:PANEL_SIZE, :PANEL_SIZE] == 0).all(axis=-1).any()
+
+
+def test_captions_of_a_volume_say_which_slice() -> None:
+    """Two volumes that differ in nothing but the slice of the peak differ in their captions, and there only."""
+    image = np.full((1, 6, 8, 8), 0.5, np.float32)
+    overlays, sheets = [], []
+    for depth in (4, 5):
+        maps = np.zeros((2, 6, 8, 8), np.float32)
+        maps[:, depth, 2, 3] = 1
+        overlays.append(np.array(draw_overlay(volume(image=image, maps=maps), 1.0)))
+        sheets.append(np.array(draw_contact_sheet([volume(image=image, maps=maps)], 1.0, "title")))
+    for (first, second), height in ((overlays, PANEL_SIZE), (sheets, SHEET_PANEL_SIZE)):
+        changed = (first != second).any(axis=(1, 2))
+        assert changed.any()
+        assert not changed[-height - 6 :].any()
+
+
+# --- which are drawn --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("choice", "places"),
+    [("all", [0, 1, 2, 3]), ("none", []), (0, []), (2, [0, 1]), (9, [0, 1, 2, 3]), ([9, 3], [1, 3]), ([5], [2])],
+)
+def test_overlays_are_of_the_first_or_of_chosen_images(choice: Any, places: list[int]) -> None:
+    """A number means the first of those that have maps, a list means their indices in the data set."""
+    assert overlay_places(choice, [2, 3, 5, 9]) == places
+
+
+def test_overlays_of_images_that_do_not_exist_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    """The log says which of the chosen images have no maps; the others are drawn."""
+    assert overlay_places([3, 4, 77], [2, 3]) == [1]
+    assert "saliency_overlays: there are no maps of image 4, 77" in caplog.text
 
 
 def test_the_sheet_holds_a_spread_of_the_data_set() -> None:

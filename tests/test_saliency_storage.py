@@ -1,6 +1,7 @@
 """The saliency folder: files that are whole or not there, the table, and what is kept of an earlier attempt."""
 
 import csv
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from runner.saliency.explanation import Explanation, scaled_maps
+from runner.saliency.index_table import MEASURES
 from runner.saliency.settings import map_settings, weights_digest
 from runner.saliency.storage import SaliencyFolder, SavedMaps
 from tests.saliency_samples import ConvModel, RegionModel, Sample, make_explanation
@@ -16,6 +18,14 @@ from tests.saliency_samples import ConvModel, RegionModel, Sample, make_explanat
 SETTINGS = {"saliency_method": "rise", "saliency_seed": 0}
 TRUTH = np.zeros((8, 8), dtype=bool)
 TRUTH[1:4, 2:5] = True
+
+
+MEASURED: dict[str, Any] = {"entropy": np.array([1.5], np.float32), "deletion_auc": np.array([np.nan], np.float32)}
+
+
+def read(folder: SaliencyFolder, index: int) -> Explanation:
+    saved = SavedMaps(folder.path)
+    return saved[saved.indices.index(index)]
 
 
 @pytest.fixture
@@ -28,13 +38,36 @@ def folder(tmp_path: Path) -> SaliencyFolder:
 def test_everything_comes_back(folder: SaliencyFolder) -> None:
     """What was written is read again with the same values and types, optional fields included."""
     color_maps = np.zeros((2, 1, 8, 8), dtype=np.float32)
-    full = make_explanation(12, truth=TRUTH, color_maps=color_maps, color_strength=np.ones((2, 1), np.float32))
+    full = make_explanation(
+        12, truth=TRUTH, color_maps=color_maps, color_strength=np.ones((2, 1), np.float32), num_masks=64,
+        quality=np.array([0.9], np.float32), measures=MEASURED,
+    )  # fmt: skip
     for explanation in (make_explanation(3), full):
         folder.write(explanation)
-        again = folder.read(explanation.index)
-        for name, value in vars(explanation).items():
-            assert type(getattr(again, name)) is type(value), name
-            assert np.array_equal(getattr(again, name), value), name
+        assert_same(read(folder, explanation.index), explanation)
+
+
+def assert_same(again: Explanation, explanation: Explanation) -> None:
+    assert again.measures.keys() == explanation.measures.keys()
+    for name, value in (vars(explanation) | dict(explanation.measures)).items():
+        found = (vars(again) | dict(again.measures))[name]
+        assert type(found) is type(value), name
+        if name != "measures":
+            assert np.array_equal(found, value, equal_nan=name in MEASURED), name
+        if isinstance(value, np.ndarray):
+            assert (found.dtype, found.shape) == (value.dtype, value.shape), name
+
+
+def test_a_volume_comes_back(folder: SaliencyFolder) -> None:
+    """Three dimensions of space are stored as two are; the peak says slice, row and column."""
+    maps = np.zeros((1, 4, 8, 8), np.float32)
+    maps[0, 3, 2, 5] = 1
+    volume = make_explanation(0, image=np.ones((2, 4, 8, 8), np.float32), maps=maps, truth=np.ones((4, 8, 8), bool))
+    folder.write(volume)
+    assert_same(read(folder, 0), volume)
+    assert read(folder, 0).peak(0) == (3, 2, 5)
+    [row] = rows_of(folder, volume)
+    assert [row["peak_slice"], row["peak_row"], row["peak_col"], row["peak_in_truth"]] == ["3", "2", "5", "1"]
 
 
 def test_a_file_is_plain_numpy(folder: SaliencyFolder) -> None:
@@ -51,7 +84,37 @@ def test_a_file_is_plain_numpy(folder: SaliencyFolder) -> None:
         "targets": "int64",
         "scores": "float32",
         "label": "int64",
+        "num_masks": "int64",
     }
+
+
+def test_a_file_is_what_numpy_writes(folder: SaliencyFolder) -> None:
+    """The bytes are those of savez_compressed, names with a slash among them."""
+    explanation = make_explanation(12, measures=MEASURED)
+    folder.write(explanation)
+    values = {name: value for name, value in vars(explanation).items() if value is not None and name != "measures"}
+    theirs = folder.path / "theirs.npz"
+    np.savez_compressed(theirs, **values, **{f"measures/{name}": MEASURED[name] for name in sorted(MEASURED)})
+    assert folder.map_file(12).read_bytes() == theirs.read_bytes()
+    with np.load(folder.map_file(12)) as file:
+        assert file["measures/entropy"] == 1.5
+
+
+def test_half_precision_halves_the_files(tmp_path: Path) -> None:
+    """With float16, image and maps are stored so and read as float32; other fields, and what overflows, stay."""
+    folder = SaliencyFolder(tmp_path, dtype="float16")
+    folder.open(SETTINGS)
+    bright = np.full((3, 8, 8), 1e6, np.float32)
+    for explanation in (make_explanation(1), make_explanation(2, image=bright)):
+        folder.write(explanation)
+        again = read(folder, explanation.index)
+        assert again.maps.dtype == again.image.dtype == np.float32
+        assert np.array_equal(again.maps, explanation.maps.astype(np.float16).astype(np.float32))
+        assert np.array_equal(again.strength, explanation.strength)
+    assert np.array_equal(read(folder, 2).image, bright)
+    with np.load(folder.map_file(1)) as file:
+        types = {name: str(file[name].dtype) for name in ("image", "maps", "strength", "scores")}
+    assert types == {"image": "float16", "maps": "float16", "strength": "float32", "scores": "float32"}
 
 
 def test_the_same_explanation_has_the_same_bytes(folder: SaliencyFolder) -> None:
@@ -99,6 +162,16 @@ def test_other_settings_make_all_maps_anew(folder: SaliencyFolder, caplog: pytes
     assert "saliency_seed changed" in caplog.text
 
 
+@pytest.mark.parametrize("values", [{"shard_size": 4}, {"dtype": "float16"}])
+def test_another_layout_makes_all_maps_anew(folder: SaliencyFolder, values: dict[str, Any]) -> None:
+    """Files of another size or precision are never mixed with those of an earlier attempt."""
+    folder.write(make_explanation(1))
+    folder.write_failure(2, ValueError("corrupt"))
+    other = SaliencyFolder(folder.path, **values)
+    assert other.open(SETTINGS) == set()
+    assert [file.name for file in folder.path.rglob("*") if file.is_file()] == ["settings.json"]
+
+
 def test_settings_tell_weights_and_parameters_apart() -> None:
     """Another weight or seed changes the settings; batch size, limit and strategy do not."""
     model = ConvModel()
@@ -125,11 +198,12 @@ def test_saved_maps_are_in_the_order_of_the_data_set(folder: SaliencyFolder) -> 
     folder.map_file(5).unlink()
     with pytest.raises(OSError, match="000005"):
         saved[0]
+    assert saved.indices == [5, 11, 1_000_002]
     assert len(SavedMaps(folder.path / "nowhere")) == 0
 
 
 def rows_of(folder: SaliencyFolder, *explanations: Explanation) -> list[dict[str, str]]:
-    folder.write_index(row for each in explanations for row in folder.index_rows(each))
+    folder.write_index(explanations)
     with folder.index.open(newline="") as file:
         return list(csv.DictReader(file))
 
@@ -149,7 +223,11 @@ def test_index_has_a_row_per_map(folder: SaliencyFolder) -> None:
         "flag": "ok",
         "peak_row": "2",
         "peak_col": "3",
+        "peak_slice": "",
         "peak_in_truth": "1",
+        "num_masks": "0",
+        "quality": "",
+        **dict.fromkeys(MEASURES, ""),
     }
     positive = np.clip(make_explanation(12).maps[0], 0, None)
     assert energy == pytest.approx(positive[1:4, 2:5].sum() / positive.sum(), rel=1e-4)
@@ -162,8 +240,39 @@ def test_index_leaves_open_what_is_not_known(folder: SaliencyFolder) -> None:
     assert [row["peak_in_truth"] + row["energy_in_truth"] for row in rows] == ["", ""]
 
 
+def test_index_has_what_was_measured(folder: SaliencyFolder) -> None:
+    """Masks, quality and measures have columns in a fixed order; what does not apply to a map is empty."""
+    [row] = rows_of(folder, make_explanation(num_masks=64, quality=np.array([0.987654321]), measures=MEASURED))
+    assert list(row)[-11:] == ["energy_in_truth", "num_masks", "quality", *MEASURES]
+    assert (row["num_masks"], row["quality"], row["entropy"], row["deletion_auc"]) == ("64", "0.987654", "1.5", "")
+
+
+def test_index_names_the_file_of_many_images(tmp_path: Path) -> None:
+    """With several images in a file, all their rows name it."""
+    folder = SaliencyFolder(tmp_path, shard_size=8)
+    folder.open(SETTINGS)
+    assert [row["file"] for row in rows_of(folder, make_explanation(1), make_explanation(12))] == [
+        "maps/000000-000007.npz",
+        "maps/000008-000015.npz",
+    ]
+
+
+def test_an_index_that_breaks_off_leaves_the_old_one(folder: SaliencyFolder) -> None:
+    """When reading the images fails half way, the table of before stays."""
+    rows_of(folder, make_explanation(1))
+    before = folder.index.read_bytes()
+
+    def broken() -> Iterator[Explanation]:
+        yield make_explanation(2)
+        raise OSError("the disk is gone")
+
+    with pytest.raises(OSError, match="the disk is gone"):
+        folder.write_index(broken())
+    assert folder.index.read_bytes() == before
+
+
 def flagged(value: float) -> dict[str, Any]:
-    return scaled_maps(np.full((1, 8, 8), value))
+    return dict(zip(("maps", "strength", "flags"), scaled_maps(np.full((1, 8, 8), value)), strict=True))
 
 
 @pytest.mark.parametrize(("value", "flag", "strength"), [(np.nan, "not_finite", "nan"), (0.0, "constant", "0")])
@@ -198,4 +307,4 @@ def test_any_flipped_byte_is_noticed_or_harmless(folder: SaliencyFolder, place: 
     content[place % len(content)] ^= 0x55
     folder.map_file(1).write_bytes(content)
     if folder.open(SETTINGS):
-        assert np.array_equal(folder.read(1).maps, make_explanation(1).maps)
+        assert np.array_equal(read(folder, 1).maps, make_explanation(1).maps)

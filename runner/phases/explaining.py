@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import logging
-import time
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from pytorch_lightning import Trainer
 from pytorch_lightning.utilities.combined_loader import CombinedLoader
 
 from runner.phases.testing import has_loader
 from runner.phases.weights import use_chosen_weights
-from runner.progress import format_seconds
 from runner.run_state import PhaseResult, Run
-from runner.saliency.data import Items, open_items
+from runner.saliency.data import open_items
 from runner.saliency.explainer import Explainer
 from runner.saliency.explanation import Explanation
+from runner.saliency.failures import Failure
 from runner.saliency.methods import describe_method
-from runner.saliency.pictures import draw_contact_sheet, draw_overlay, full_color, save, sheet_places
+from runner.saliency.pictures import draw_contact_sheet, draw_overlay, full_color, overlay_places, save, sheet_places
+from runner.saliency.progress import ProgressLines, explaining_progress
 from runner.saliency.settings import map_settings
 from runner.saliency.storage import SaliencyFolder, SavedMaps
+from runner.saliency.summary import Summary
+from runner.saliency.writer import BackgroundWriter
 from runner.trainer import create_evaluation_trainer
 
 log = logging.getLogger(__name__)
 
-SECONDS_BETWEEN_LINES = 5.0
+MAX_NAMED = 10
+"""Images that the message about failures names; the record has them all."""
 
 
 def explain(run: Run) -> PhaseResult:
@@ -33,7 +36,9 @@ def explain(run: Run) -> PhaseResult:
 
     Metrics are those of each image's main map (see ``Explanation.main``): ``mean_strength`` over the maps that are not
     flagged; where the truth is known, ``peak_in_truth`` and ``energy_in_truth`` over the images whose truth is not
-    empty. ``num_flagged`` counts images with a map that is constant or not finite.
+    empty; the means of ``num_masks``, ``quality`` and each measure over the images that have them; and
+    ``mean_pairwise_correlation``. ``num_flagged`` counts images with a map that is constant or not finite,
+    ``num_failed`` those that could not be explained, with which the phase has failed after all else is done.
 
     Raises:
         RunFailedError: the container's ``get_saliency_`` methods and parameters do not fit the data or the model.
@@ -45,38 +50,43 @@ def explain(run: Run) -> PhaseResult:
     if not has_loader(split, run.model, run.inference_data):
         return PhaseResult(skipped=f"there is no data to explain: {split}_dataloader is not defined")
     use_chosen_weights(run)
-    folder = SaliencyFolder(run.folder.saliency)
+    folder = SaliencyFolder(run.folder.saliency, container.saliency_shard_size, container.saliency_dtype)
     title = describe_method(container)
-    _make_missing_maps(run, folder, _Progress(title))
-    saved = SavedMaps(folder.path)
-    if not saved:
+    with explaining_progress(title, bar=container.enable_progress_bar) as progress:
+        _make_missing_maps(run, folder, progress)
+    saved, failures = SavedMaps(folder.path), folder.failures
+    if not saved and not failures:
         return PhaseResult(skipped=f"there is no data to explain: {split}_dataloader gives nothing")
-    metrics = _summarize(saved, folder, title)
-    return PhaseResult(metrics, {"method": title, "split": split, "weights": run.weights_from})
+    metrics = _summarize(saved, folder, title, container.saliency_overlays) | {"num_failed": len(failures)}
+    details = {"method": title, "split": split, "weights": run.weights_from}
+    return PhaseResult(metrics, details, failed=_complaint(run, folder, failures) if failures else None)
 
 
-def _make_missing_maps(run: Run, folder: SaliencyFolder, progress: _Progress) -> None:
+def _make_missing_maps(run: Run, folder: SaliencyFolder, progress: ProgressLines) -> None:
     container = run.container
     trainer = create_evaluation_trainer(run, [])
     loaders = _loaders(run, trainer)
     done = folder.open(map_settings(container, run.model))
 
     def keep(explanation: Explanation) -> None:
-        folder.write(explanation)
-        progress.count()
+        writer.put(folder.write, explanation)
+        progress.count(explanation.num_masks)
 
-    def refuse(index: int, error: Exception) -> None:
-        raise error
+    def fail(index: int, error: Exception) -> None:
+        log.warning("saliency: image %d cannot be explained: %s: %s", index, type(error).__name__, error)
+        writer.put(folder.write_failure, index, error)
+        progress.count_failed()
 
-    explainer = Explainer(container, run.model, run.inference_data, keep, refuse)
+    explainer = Explainer(container, run.model, run.inference_data, keep, fail)
     max_batches = trainer.limit_predict_batches
-    for items in open_items(loaders, done, max_items=container.saliency_limit, max_batches=max_batches):
-        progress.expect(items)
-        if items.num_missing != 0:
-            explainer.items = items
-            trainer.limit_predict_batches = items.batch_limit
-            trainer.predict(explainer, items.batches, return_predictions=False)
-    progress.end()
+    with BackgroundWriter() as writer:
+        for items in open_items(loaders, done, fail, max_items=container.saliency_limit, max_batches=max_batches):
+            progress.expect(items)
+            if items.num_missing != 0:
+                explainer.items = items
+                trainer.limit_predict_batches = items.batch_limit
+                trainer.predict(explainer, items.batches, return_predictions=False)
+    folder.seal()
 
 
 def _loaders(run: Run, trainer: Trainer) -> list[Any]:
@@ -94,78 +104,28 @@ def _loaders(run: Run, trainer: Trainer) -> list[Any]:
     return list(combined.flattened)
 
 
-def _summarize(saved: SavedMaps, folder: SaliencyFolder, title: str) -> dict[str, float]:
+def _summarize(saved: SavedMaps, folder: SaliencyFolder, title: str, overlays: Any) -> dict[str, float]:
     """Write index.csv and all pictures; return the metrics. One image is in memory at a time."""
-    rows: list[dict[str, Any]] = []
-    strengths: list[float] = []
-    main: dict[str, list[float]] = {"mean_strength": [], "peak_in_truth": [], "energy_in_truth": []}
-    num_flagged = 0
-    for explanation in saved:
-        rows += folder.index_rows(explanation)
-        flagged = [explanation.is_flagged(place) for place in range(len(explanation.targets))]
-        usable = explanation.strength[~np.array(flagged)]
-        strengths += usable.tolist()
-        num_flagged += any(flagged)
-        place = explanation.main
-        peak, energy = explanation.peak_in_truth(place), explanation.energy_in_truth(place)
-        if not flagged[place]:
-            main["mean_strength"].append(float(explanation.strength[place]))
-        if peak is not None and energy is not None:
-            main["peak_in_truth"].append(peak)
-            main["energy_in_truth"].append(energy)
-    folder.write_index(rows)
-    _draw(saved, folder, full_color(strengths), title)
-    means = {name: float(np.mean(values)) for name, values in main.items() if values}
-    return {"num_images": len(saved), "num_flagged": num_flagged} | means
-
-
-def _draw(saved: SavedMaps, folder: SaliencyFolder, full: float, title: str) -> None:
-    for explanation in saved:
-        save(draw_overlay(explanation, full), folder.overlay_file(explanation.index))
+    summary = Summary()
+    folder.write_index(summary.watch(saved))
+    full = full_color(summary.strengths)
+    chosen = overlay_places(overlays, saved.indices)
+    for place in chosen:
+        save(draw_overlay(saved[place], full), folder.overlay_file(saved.indices[place]))
+    folder.keep_overlays({saved.indices[place] for place in chosen})
     places = sheet_places(len(saved))
     shown = f"{len(places)} of {len(saved)} images, evenly spread" if len(places) < len(saved) else "all images"
-    sheet = draw_contact_sheet([saved[place] for place in places], full, f"Saliency  ·  {title}  ·  {shown}")
-    save(sheet, folder.contact_sheet)
+    heading = f"Saliency  ·  {title}  ·  {shown}"
+    save(draw_contact_sheet((saved[place] for place in places), full, heading), folder.contact_sheet)
+    return summary.metrics()
 
 
-class _Progress:
-    """Logs how far the phase is, with the time left, a line every few seconds and one at the end."""
-
-    def __init__(self, title: str) -> None:
-        self._title = title
-        self._total: int | None = 0
-        self._num_before = 0
-        self._num_made = 0
-        self._start = self._last_line = time.monotonic()
-
-    def expect(self, items: Items) -> None:
-        """Add the images of another loader; their number may be unknown."""
-        if items.total is None or items.num_missing is None or self._total is None:
-            self._total = None
-            return
-        self._total += items.total
-        self._num_before += items.total - items.num_missing
-
-    def count(self) -> None:
-        """Count one image that was explained."""
-        self._num_made += 1
-        now = time.monotonic()
-        if now - self._last_line >= SECONDS_BETWEEN_LINES:
-            self._last_line = now
-            left = None if self._total is None else self._total - self._num_before - self._num_made
-            seconds = None if left is None else left / self._rate(now)
-            self._say(now, "" if seconds is None else f"  {format_seconds(seconds)} left")
-
-    def end(self) -> None:
-        """Say how it ended."""
-        now = time.monotonic()
-        self._say(now, f"  {format_seconds(now - self._start)}")
-
-    def _say(self, now: float, rest: str) -> None:
-        num_done = self._num_before + self._num_made
-        count = f"{num_done}/{self._total}" if self._total is not None else f"{num_done}"
-        rate = f"  {self._rate(now):.1f} images/s" if self._num_made else ""
-        log.info("saliency %s  %s%s%s", count, self._title, rate, rest)
-
-    def _rate(self, now: float) -> float:
-        return self._num_made / max(now - self._start, 1e-9)
+def _complaint(run: Run, folder: SaliencyFolder, failures: Sequence[Failure]) -> str:
+    named = ", ".join(str(each.index) for each in failures[:MAX_NAMED])
+    if failures[MAX_NAMED:]:
+        named += f" and {len(failures) - MAX_NAMED} more"
+    return (
+        f"saliency: {len(failures)} image{'s' if failures[1:] else ''} could not be explained: {named}. "
+        f"Image {failures[0].index}: {failures[0]}\n"
+        f"All of them are in {folder.failure_record}; --resume={run.folder.path} tries them again."
+    )

@@ -58,17 +58,19 @@ def blend(picture: Array, values: Array) -> Array:
     return np.asarray(blended.round(), dtype=np.uint8)
 
 
-def displayed(image: Array) -> Array:
+def displayed(image: Array, whole: Array | None = None) -> Array:
     """Return an image in the colours that a screen shows.
 
     Args:
         image: float (C, H, W). Values from 0 to 1, or from 0 to 255, are taken as they are; any others, as after
             normalisation, are stretched from their minimum to their maximum.
+        whole: float, any shape: what the image is a part of, whose values decide instead.
 
     Returns:
         uint8 (H, W, 3); grey, the mean over the channels, for another number of channels than 3.
     """
-    low, high = float(image.min()), float(image.max())
+    whole = image if whole is None else whole
+    low, high = float(whole.min()), float(whole.max())
     if low >= 0 and high <= 1:
         low, high = 0.0, 1.0
     elif low >= 0 and high <= 255:

@@ -3,35 +3,48 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, SubsetRandomSampler
+from torch.utils.data import DataLoader, IterableDataset, SubsetRandomSampler
 
 from runner.errors import RunFailedError
+from runner.saliency.loaded_items import CollateLoaded, LoadedItems
 
 Limit = int | float
 """Batches as Lightning's ``limit_predict_batches`` counts them: an int is that many, a float that part of them."""
+
+OnFailed = Callable[[int, Exception], None]
+"""Called with the number of an item that cannot be loaded, and the reason."""
 
 
 class ListedItems:
     """The images of a data set with places: in the order of the data set, those that are done are not even loaded.
 
     The loader is built anew, without shuffling. What it leaves out stays out: the indices that a SubsetRandomSampler
-    does not have, as in a common way to split one data set.
+    does not have, as in a common way to split one data set. An item whose loading raises is left out of its batch.
     """
 
     batch_limit: Limit = 1.0
     """What is left for the Trainer's ``limit_predict_batches``: nothing, the limit is in the list already."""
 
     def __init__(
-        self, loader: DataLoader[Any], done: Collection[int], *, first: int, max_items: int | None, max_batches: Limit
+        self,
+        loader: DataLoader[Any],
+        done: Collection[int],
+        on_failed: OnFailed,
+        *,
+        first: int,
+        max_items: int | None,
+        max_batches: Limit,
     ) -> None:
         """Make the list.
 
         Args:
             loader: A loader that makes batches of a map-style data set.
             done: Numbers of items to leave out.
+            on_failed: Told of each item that cannot be loaded.
             first: Number of the data set's first item.
             max_items: How many items there are at most, those that are done included.
             max_batches: How many batches there are at most, likewise.
@@ -46,8 +59,36 @@ class ListedItems:
         self.end = first + len(dataset)
         self.batch_size = batch_size
         self._missing = [place for place in places if first + place not in done]
-        self._first, self._taken = first, 0
-        self.batches = _reordered(loader, Subset(dataset, self._missing), batch_size)
+        self._first = first
+        self._on_failed = on_failed
+        self._loaded: deque[list[int]] = deque()
+        self.loader = _reordered(loader, LoadedItems(dataset, self._missing), batch_size)
+        """Makes pairs of a batch and the items of it that failed; see :class:`LoadedItems`."""
+        self.batches: Iterable[Any] = self
+
+    def __len__(self) -> int:
+        """Return how many batches there are at most: one of which no item can be loaded is left out."""
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield the batches of what can be loaded.
+
+        Raises:
+            Exception: what the data set raised, where not one of its first items can be loaded: that is no matter of
+                items.
+        """
+        failed, any_loaded = 0, bool(self.num_done)
+        for number, (batch, failures) in enumerate(self.loader):
+            expected = self._missing[number * self.batch_size : (number + 1) * self.batch_size]
+            loaded = [place for place in expected if place not in failures]
+            failed, any_loaded = failed + len(failures), any_loaded or bool(loaded)
+            if failed > 1 and not any_loaded:
+                raise next(iter(failures.values()))
+            for place, error in failures.items():
+                self._on_failed(self._first + place, error)
+            if loaded:
+                self._loaded.append(loaded)
+                yield batch
 
     @property
     def num_done(self) -> int:
@@ -65,17 +106,19 @@ class ListedItems:
         Raises:
             RunFailedError: the batch holds another number of images than of items.
         """
-        expected = self._missing[self._taken : self._taken + self.batch_size]
+        expected = self._loaded.popleft()
         if num_images != len(expected):
             raise RunFailedError(
                 f"get_saliency_images returned {num_images} images for a batch of {len(expected)} items."
             )
-        self._taken += num_images
         return [(place, self._first + item) for place, item in enumerate(expected)]
 
 
 class StreamedItems:
-    """The images of anything that yields batches, numbered as they come; those that are done are passed over."""
+    """The images of anything that yields batches, numbered as they come; those that are done are passed over.
+
+    What its iterator raises ends the phase: no iterator promises to go on after an exception.
+    """
 
     total: int | None = None
     num_missing: int | None = None
@@ -83,7 +126,7 @@ class StreamedItems:
     def __init__(
         self, loader: Iterable[Any], done: Collection[int], *, first: int, max_items: int | None, max_batches: Limit
     ) -> None:
-        """Start counting; the arguments are those of :class:`ListedItems`."""
+        """Start counting; the arguments mean what they mean to :class:`ListedItems`."""
         self.batch_limit = max_batches
         self.end = first
         self.num_done = len(done)
@@ -111,13 +154,19 @@ Items = ListedItems | StreamedItems
 
 
 def open_items(
-    loaders: Sequence[Any], done: Collection[int], *, max_items: int | None, max_batches: Limit
+    loaders: Sequence[Any],
+    done: Collection[int],
+    on_failed: OnFailed,
+    *,
+    max_items: int | None,
+    max_batches: Limit,
 ) -> Iterator[Items]:
     """Yield what to explain of each loader in turn; the numbers go on from one loader to the next.
 
     Args:
         loaders: Loaders, or anything else that yields batches.
         done: Numbers of items that are explained already.
+        on_failed: Told of each item that cannot be loaded.
         max_items: How many items there are at most in all; None: all.
         max_batches: How many batches of each loader.
     """
@@ -125,8 +174,12 @@ def open_items(
     for loader in loaders:
         if left == 0:
             return
-        kind = ListedItems if is_listed(loader) else StreamedItems
-        items = kind(loader, done, first=first, max_items=left, max_batches=max_batches)
+        limits: dict[str, Any] = {"first": first, "max_items": left, "max_batches": max_batches}
+        items: Items
+        if is_listed(loader):
+            items = ListedItems(loader, done, on_failed, **limits)
+        else:
+            items = StreamedItems(loader, done, **limits)
         yield items
         if left is not None:
             left = max(0, left - (items.total if items.total is not None else items.end - first))
@@ -148,7 +201,7 @@ def _places(loader: DataLoader[Any]) -> list[int]:
     return list(range(len(dataset)))
 
 
-def _reordered(loader: DataLoader[Any], dataset: Dataset[Any], batch_size: int) -> DataLoader[Any]:
+def _reordered(loader: DataLoader[Any], dataset: LoadedItems, batch_size: int) -> DataLoader[Any]:
     workers: dict[str, Any] = {}
     if loader.num_workers:
         workers = {"prefetch_factor": loader.prefetch_factor, "multiprocessing_context": loader.multiprocessing_context}
@@ -156,7 +209,7 @@ def _reordered(loader: DataLoader[Any], dataset: Dataset[Any], batch_size: int) 
         dataset,
         batch_size=batch_size,
         shuffle=False,
-        collate_fn=loader.collate_fn,
+        collate_fn=CollateLoaded(loader.collate_fn),
         num_workers=loader.num_workers,
         worker_init_fn=loader.worker_init_fn,
         pin_memory=loader.pin_memory,

@@ -6,8 +6,8 @@ import csv
 import io
 import textwrap
 from collections.abc import Collection
+from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from runner.atomic_files import write_text
 from runner.environment import redact
@@ -16,7 +16,8 @@ MAX_MESSAGE = 1000
 """Characters of a message that are kept."""
 
 
-class Failure(NamedTuple):
+@dataclass(frozen=True)
+class Failure:
     """Why one image could not be explained."""
 
     index: int
@@ -68,12 +69,12 @@ class FailureRecord:
             return
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(Failure._fields)
-        writer.writerows(self.failures)
+        writer.writerow(["index", "error", "message"])
+        writer.writerows(astuple(each) for each in self.failures)
         write_text(self.path, text.getvalue())
 
 
 def _read(path: Path) -> dict[int, Failure]:
     with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.reader(file))[1:]
+        rows = [row for row in csv.reader(file) if len(row) == 3 and row[0].isdigit()]
     return {int(index): Failure(int(index), error, message) for index, error, message in rows}

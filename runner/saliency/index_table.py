@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
-import io
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -36,12 +36,10 @@ def index_rows(explanation: Explanation, file: str) -> list[dict[str, Any]]:
 
 def write_index(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write the table as its rows come, whole or not at all."""
-    with atomic_file(path) as file, io.TextIOWrapper(file, encoding="utf-8", newline="") as text:
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    with atomic_file(path) as file:
+        writer = csv.DictWriter(codecs.getwriter("utf-8")(file), COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        text.flush()
-        text.detach()
 
 
 def _row(explanation: Explanation, place: int, file: str) -> dict[str, Any]:

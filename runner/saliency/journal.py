@@ -1,8 +1,8 @@
 """Files that only grow: records of bytes, each whole or not there.
 
 A record is its number, its length and a CRC-32 of both and of its bytes, then the bytes. What a process leaves that is
-killed while it writes is a torn last record, which the checksum tells. Appending does not wait for the disk: a power cut
-may take the last records, and what they held is made anew.
+killed while it writes is a torn last record, which the checksum tells. Appending does not wait for the disk: a power
+cut may take the last records, and what they held is made anew.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """The npz files of maps: one image in each, or many in one; numpy alone reads them.
 
-``000012.npz`` holds the image with index 12: each field of :class:`~runner.saliency.explanation.Explanation` that is not
-None under its own name, each measure as ``measures/<name>``. ``000000-000063.npz`` holds up to 64 images, whose entries
-have the index before their name: ``000012/maps``. ``000000-000063.part`` is the :mod:`~runner.saliency.journal` of
-images that wait for the others of their file, each an npz of its own. The same images give the same bytes.
+``000012.npz`` holds the image with index 12: each field of :class:`~runner.saliency.explanation.Explanation` that is
+not None under its own name, each measure as ``measures/<name>``. ``000000-000063.npz`` holds up to 64 images, whose
+entries have the index before their name: ``000012/maps``. ``000000-000063.part`` is the
+:mod:`~runner.saliency.journal` of images that wait for the others of their file, each an npz of its own. The same
+images give the same bytes.
 """
 
 from __future__ import annotations
@@ -67,7 +68,9 @@ class StoredImage(NamedTuple):
             Exception: one of ``DAMAGED``, as above.
         """
         values: dict[str, Any] = self.entries()
-        measures = {name.removeprefix(_MEASURES): values.pop(name) for name in list(values) if _MEASURES in name}
+        measures = {
+            name.removeprefix(_MEASURES): values.pop(name) for name in list(values) if name.startswith(_MEASURES)
+        }
         for name in ("index", "label", "num_masks"):
             values[name] = int(values[name])
         for name in _NARROW:

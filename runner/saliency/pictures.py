@@ -1,13 +1,15 @@
 """Pictures of saliency maps: one of each image, and a contact sheet of the data set.
 
 The colours mean the same in all pictures of a run: they show a map times its strength, on a scale for the whole data
-set, because a map by itself is as colourful for noise as for evidence.
+set, because a map by itself is as colourful for noise as for evidence. Of a volume they show the slice with the peak
+of the map, or the middle one for a map that points nowhere.
 """
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,8 @@ from runner.saliency.colors import GREYS, blend, displayed, greyed
 from runner.saliency.explanation import OK, Explanation
 
 Array = NDArray[Any]
+
+log = logging.getLogger(__name__)
 
 PANEL_SIZE = 192
 """Least side of a panel of an overlay in pixels; small images are enlarged to it in whole steps."""
@@ -51,6 +55,23 @@ def sheet_places(num_images: int) -> list[int]:
     return sorted(set(np.linspace(0, num_images - 1, min(num_images, SHEET_SIZE)).round().astype(int).tolist()))
 
 
+def overlay_places(choice: str | int | list[int], indices: Sequence[int]) -> list[int]:
+    """Return the places in *indices* of the images that have an overlay.
+
+    Args:
+        choice: As in ``saliency_overlays``.
+        indices: Of the images that have maps, in order.
+    """
+    if isinstance(choice, list):
+        chosen = set(choice)
+        unknown = sorted(chosen - set(indices))
+        if unknown:
+            log.warning("saliency_overlays: there are no maps of image %s", ", ".join(map(str, unknown)))
+        return [place for place, index in enumerate(indices) if index in chosen]
+    number = {"all": len(indices), "none": 0}[choice] if isinstance(choice, str) else choice
+    return list(range(min(number, len(indices))))
+
+
 def draw_overlay(explanation: Explanation, full: float) -> Image.Image:
     """Draw an image and beside it the maps of its targets, the truth outlined.
 
@@ -61,7 +82,8 @@ def draw_overlay(explanation: Explanation, full: float) -> Image.Image:
     order = np.argsort(-explanation.scores[explanation.targets], kind="stable")[:MAX_PANELS]
     panels = [_image_panel(explanation, PANEL_SIZE, MAX_PANEL_SIZE)]
     panels += [_map_panel(explanation, int(place), full, PANEL_SIZE, MAX_PANEL_SIZE) for place in order]
-    captions = [_image_caption(explanation)] + [_map_caption(explanation, int(place)) for place in order]
+    captions = [_image_caption(explanation) + _slice_caption(explanation, explanation.main)]
+    captions += [_map_caption(explanation, int(place)) for place in order]
     width, height = panels[0].size
     column = max(width, *(_width(text) for text in captions)) + _GAP
     picture = Image.new("RGB", (_GAP + len(panels) * column, height + _HEAD + _GAP), _PAPER)
@@ -71,24 +93,24 @@ def draw_overlay(explanation: Explanation, full: float) -> Image.Image:
     return picture
 
 
-def draw_contact_sheet(explanations: Sequence[Explanation], full: float, title: str) -> Image.Image:
+def draw_contact_sheet(explanations: Iterable[Explanation], full: float, title: str) -> Image.Image:
     """Draw many images, each beside its main map, with label and prediction; wrong ones are framed.
 
     Args:
-        explanations: The images, in the order of the sheet.
+        explanations: The images, in the order of the sheet; one is needed at a time.
         full: The strength that has the full colour.
         title: What stands above.
     """
     width, height = 2 * SHEET_PANEL_SIZE + 3 * _GAP, SHEET_PANEL_SIZE + _HEAD + 2 * _GAP
-    columns = min(SHEET_COLUMNS, max(2, len(explanations)))
-    rows = math.ceil(len(explanations) / columns)
+    tiles = [_tile(explanation, full, (width, height)) for explanation in explanations]
+    columns = min(SHEET_COLUMNS, max(2, len(tiles)))
+    rows = math.ceil(len(tiles) / columns)
     top = 2 * _LINE + 5 * _GAP
     sheet = Image.new("RGB", (columns * width + 2 * _GAP, rows * height + top + _GAP), _PAPER)
     _write(sheet, (2 * _GAP, _GAP), title, size=15)
     _draw_scale(sheet, (2 * _GAP, _LINE + 3 * _GAP), full)
-    for number, explanation in enumerate(explanations):
-        x, y = _GAP + number % columns * width, top + number // columns * height
-        sheet.paste(_tile(explanation, full, (width, height)), (x, y))
+    for number, tile in enumerate(tiles):
+        sheet.paste(tile, (_GAP + number % columns * width, top + number // columns * height))
     return sheet
 
 
@@ -128,15 +150,38 @@ def _draw_scale(sheet: Image.Image, corner: tuple[int, int], full: float) -> Non
 
 
 def _image_panel(explanation: Explanation, least: int, most: int) -> Image.Image:
-    return _panel(displayed(explanation.image), explanation.truth, least, most)
+    depth = _slice_of(explanation, explanation.main)
+    return _panel(_picture(explanation, depth), _truth(explanation, depth), least, most)
 
 
 def _map_panel(explanation: Explanation, place: int, full: float, least: int, most: int) -> Image.Image:
-    underlay = greyed(displayed(explanation.image))
+    depth = _slice_of(explanation, place)
+    underlay, truth = greyed(_picture(explanation, depth)), _truth(explanation, depth)
     if explanation.is_flagged(place):
-        return _crossed_out(_panel(underlay, explanation.truth, least, most))
-    values = explanation.maps[place] * (explanation.strength[place] / full)
-    return _panel(blend(underlay, values), explanation.truth, least, most)
+        return _crossed_out(_panel(underlay, truth, least, most))
+    values = _cut(explanation.maps[place], depth) * (explanation.strength[place] / full)
+    return _panel(blend(underlay, values), truth, least, most)
+
+
+def _slice_of(explanation: Explanation, place: int) -> int | None:
+    """Return which slice shows the map at *place* in ``targets``; None for what is flat already."""
+    if explanation.image.ndim == 3:
+        return None
+    peak = explanation.peak(place)
+    return peak[0] if peak else explanation.image.shape[1] // 2
+
+
+def _cut(values: Array, depth: int | None) -> Array:
+    """Return the slice at *depth* of a volume (..., D, H, W); what is flat as it is."""
+    return values if depth is None else values[..., depth, :, :]
+
+
+def _picture(explanation: Explanation, depth: int | None) -> Array:
+    return displayed(_cut(explanation.image, depth), explanation.image)
+
+
+def _truth(explanation: Explanation, depth: int | None) -> Array | None:
+    return None if explanation.truth is None else _cut(explanation.truth, depth)
 
 
 def _panel(picture: Array, truth: Array | None, least: int, most: int) -> Image.Image:
@@ -190,7 +235,12 @@ def _image_caption(explanation: Explanation) -> str:
 def _map_caption(explanation: Explanation, place: int) -> str:
     flag, strength = str(explanation.flags[place]), explanation.strength[place]
     says = f"strength {strength:.2g}" if flag == OK else flag.replace("_", " ")
-    return f"class {explanation.targets[place]}\n{says}"
+    return f"class {explanation.targets[place]}{_slice_caption(explanation, place)}\n{says}"
+
+
+def _slice_caption(explanation: Explanation, place: int) -> str:
+    depth = _slice_of(explanation, place)
+    return "" if depth is None else f"  slice {depth}"
 
 
 def _color_of(explanation: Explanation) -> tuple[int, int, int]:

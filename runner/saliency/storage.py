@@ -1,43 +1,54 @@
-"""The saliency folder of a run: one file per image, written whole, and the table of all of them."""
+"""The saliency folder of a run: the maps of each image, written whole, and what is written about all of them."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import logging
-import zipfile
-import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
-import numpy as np
-
-from runner.atomic_files import atomic_file, write_json, write_text
+from runner.atomic_files import atomic_file, write_json
+from runner.saliency import journal
 from runner.saliency.explanation import Explanation
+from runner.saliency.failures import Failure, FailureRecord
+from runner.saliency.index_table import index_rows, write_index
+from runner.saliency.map_files import (
+    DAMAGED,
+    StoredImage,
+    entries_of,
+    files_of_images,
+    image_bytes,
+    images_in,
+    prefix_of,
+    write_images,
+)
 
 log = logging.getLogger(__name__)
 
-COLUMNS = (
-    "index", "file", "label", "predicted", "score", "target", "strength", "flag",
-    "peak_row", "peak_col", "peak_in_truth", "energy_in_truth",
-)  # fmt: skip
-
-DAMAGED = (OSError, ValueError, EOFError, KeyError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error)
-"""What numpy raises for files that are not whole."""
-
 
 class SaliencyFolder:
-    """The files of the saliency phase. Every name in the folder is spelled here.
+    """The files of the saliency phase. Every name in the folder is spelled here; :mod:`map_files` tells what is inside.
 
-    ``maps/000012.npz`` holds the image with index 12: each field of
-    :class:`~runner.saliency.explanation.Explanation` that is not None, under its own name, readable with numpy alone.
+    With *shard_size* 1 each image has a file of its own, ``maps/000012.npz``. Else the images with index 0 to 63, for
+    example, share ``maps/000000-000063.npz``, which is written when they are all there or at the end, by :meth:`seal`;
+    until then they wait in the journal ``maps/000000-000063.part``. The same images give the same bytes, in whatever
+    order they come and however often the phase is interrupted.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, shard_size: int = 1, dtype: str = "float32") -> None:
+        """Name the folder; :meth:`open` makes it.
+
+        Args:
+            path: Where it is.
+            shard_size: How many images share a file.
+            dtype: ``float32`` or ``float16``: how images and maps are stored.
+        """
         self.path = path
+        self._shard_size = shard_size
+        self._dtype = dtype
+        self._stored: set[int] = set()
+        self._failed = FailureRecord(path / "failures.csv")
 
     @property
     def maps(self) -> Path:
@@ -64,9 +75,22 @@ class SaliencyFolder:
         """What the maps were made with."""
         return self.path / "settings.json"
 
+    @property
+    def failure_record(self) -> Path:
+        """Table of the images that could not be explained; not there where all could."""
+        return self._failed.path
+
+    @property
+    def failures(self) -> list[Failure]:
+        """The images that could not be explained, by index."""
+        return self._failed.failures
+
     def map_file(self, index: int) -> Path:
-        """Return the file of the maps of one image."""
-        return self.maps / f"{index:06d}.npz"
+        """Return the file of the maps of one image, which may hold those of others too."""
+        if self._shard_size == 1:
+            return self.maps / f"{index:06d}.npz"
+        first = index - index % self._shard_size
+        return self.maps / f"{first:06d}-{first + self._shard_size - 1:06d}.npz"
 
     def overlay_file(self, index: int) -> Path:
         """Return the picture of one image."""
@@ -75,79 +99,97 @@ class SaliencyFolder:
     def open(self, settings: Mapping[str, Any]) -> set[int]:
         """Make the folder ready and return the indices of the images that need not be explained again.
 
-        Maps that were made with other settings, and files that cannot be read, are removed.
+        Maps that were made with other settings, or in other files, and what cannot be read, are removed.
 
         Args:
             settings: What decides how the maps come out, for JSON.
         """
         for folder in (self.maps, self.overlays):
             folder.mkdir(parents=True, exist_ok=True)
-        wanted = json.loads(json.dumps(settings, default=str))
+        layout = {"saliency_shard_size": self._shard_size, "saliency_dtype": self._dtype}
+        wanted = json.loads(json.dumps({**settings, **layout}, default=str))
         known = json.loads(self.settings.read_text(encoding="utf-8")) if self.settings.is_file() else None
         if known is not None and known != wanted:
             changed = sorted(name for name in {*known, *wanted} if known.get(name) != wanted.get(name))
             log.info("saliency: all maps are made anew, %s changed", ", ".join(changed))
             self._clear()
         write_json(self.settings, wanted)
-        return {index for index in _indices(self.maps) if self._is_whole(index)}
+        self._stored = set()
+        for file in files_of_images(self.maps, "npz"):
+            self._stored |= _checked(file)
+        for file in files_of_images(self.maps, "part"):
+            if torn := journal.cut_torn_tail(file):
+                log.warning("saliency: the last %d bytes of %s are damaged and made anew", torn, file.name)
+            self._stored |= images_in(file).keys()
+        self._failed.discard(self._stored)
+        return set(self._stored)
 
     def write(self, explanation: Explanation) -> None:
-        """Write the file of one image, whole or not at all."""
-        values = {each.name: getattr(explanation, each.name) for each in fields(explanation)}
-        with atomic_file(self.map_file(explanation.index)) as file:
-            np.savez_compressed(file, **{name: value for name, value in values.items() if value is not None})
-
-    def read(self, index: int) -> Explanation:
-        """Return what the file of one image holds.
+        """Write the maps of one image, whole or not at all.
 
         Raises:
-            Exception: one of ``DAMAGED``, if the file is missing, damaged, or holds something else.
+            OSError: the disk is full, and so on.
         """
-        with np.load(self.map_file(index), allow_pickle=False) as file:
-            values: dict[str, Any] = {name: file[name] for name in file.files}
-        for name in ("index", "label"):
-            values[name] = int(values[name])
-        return Explanation(**values)
+        index, entries = explanation.index, entries_of(explanation, self._dtype)
+        file = self.map_file(index)
+        if self._shard_size == 1:
+            with atomic_file(file) as archive:
+                write_images(archive, [("", entries)])
+        else:
+            journal.append(_journal_of(file), index, image_bytes(entries))
+        self._stored.add(index)
+        self._failed.discard([index])
+        first = index - index % self._shard_size
+        if self._shard_size > 1 and self._stored.issuperset(range(first, first + self._shard_size)):
+            _seal(file)
 
-    def index_rows(self, explanation: Explanation) -> list[dict[str, Any]]:
-        """Return the rows of the table for one image, one per map; empty where there is nothing to say."""
-        file = self.map_file(explanation.index).relative_to(self.path).as_posix()
-        return [_index_row(explanation, place, file) for place in range(len(explanation.targets))]
+    def write_failure(self, index: int, error: Exception) -> None:
+        """Record that the image with *index* could not be explained, and why."""
+        self._failed.add(index, error)
 
-    def write_index(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Write the table from the rows of all images."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        write_text(self.index, text.getvalue())
+    def seal(self) -> None:
+        """Bring the folder to the form that it has at the end: no journals, and failures of this attempt only."""
+        for file in files_of_images(self.maps, "part"):
+            _seal(file.with_suffix(".npz"))
+        self._failed.forget_earlier()
 
-    def _is_whole(self, index: int) -> bool:
-        try:
-            found: object = self.read(index).index
-        except DAMAGED as error:
-            found = error
-        if found == index:
-            return True
-        log.warning("saliency: %s is damaged and made anew (%s)", self.map_file(index).name, found)
-        self.map_file(index).unlink()
-        return False
+    def write_index(self, explanations: Iterable[Explanation]) -> None:
+        """Write the table from all images, one after the other."""
+        files = ((each, self.map_file(each.index).relative_to(self.path).as_posix()) for each in explanations)
+        write_index(self.index, (row for each, file in files for row in index_rows(each, file)))
+
+    def keep_overlays(self, indices: Collection[int]) -> None:
+        """Remove the pictures of all images but *indices*, which an earlier attempt may have drawn."""
+        for file in self.overlays.glob("*.png"):
+            if file.stem.isdigit() and int(file.stem) not in indices:
+                file.unlink()
 
     def _clear(self) -> None:
-        for folder, suffix in ((self.maps, "npz"), (self.overlays, "png")):
+        for folder, suffix in ((self.maps, "npz"), (self.maps, "part"), (self.overlays, "png")):
             for file in folder.glob(f"*.{suffix}"):
                 file.unlink()
+        self._failed.discard([each.index for each in self.failures])
 
 
 class SavedMaps(Sequence[Explanation]):
     """The explanations in a saliency folder in the order of the data set, each read when it is asked for."""
 
     def __init__(self, path: Path) -> None:
-        self._folder = SaliencyFolder(path)
-        self._indices = sorted(_indices(self._folder.maps))
+        """Look for the files.
+
+        Args:
+            path: The saliency folder of a run.
+        """
+        maps = SaliencyFolder(path).maps
+        self._images: dict[int, StoredImage] = {}
+        for suffix in ("npz", "part"):
+            for file in files_of_images(maps, suffix):
+                self._images |= images_in(file)
+        self.indices = sorted(self._images)
+        """The index of each image in the data set."""
 
     def __len__(self) -> int:
-        return len(self._indices)
+        return len(self.indices)
 
     @overload
     def __getitem__(self, place: int) -> Explanation: ...
@@ -155,28 +197,46 @@ class SavedMaps(Sequence[Explanation]):
     def __getitem__(self, place: slice) -> list[Explanation]: ...
     def __getitem__(self, place: int | slice) -> Explanation | list[Explanation]:
         if isinstance(place, slice):
-            return [self._folder.read(index) for index in self._indices[place]]
-        return self._folder.read(self._indices[place])
+            return [self._images[index].explanation() for index in self.indices[place]]
+        return self._images[self.indices[place]].explanation()
 
 
-def _index_row(explanation: Explanation, place: int, file: str) -> dict[str, Any]:
-    row, column = explanation.peak(place) or ("", "")
-    in_truth, energy = explanation.peak_in_truth(place), explanation.energy_in_truth(place)
-    return {
-        "index": explanation.index,
-        "file": file,
-        "label": "" if explanation.label < 0 else explanation.label,
-        "predicted": explanation.predicted,
-        "score": f"{explanation.predicted_score:.6g}",
-        "target": int(explanation.targets[place]),
-        "strength": f"{explanation.strength[place]:.6g}",
-        "flag": str(explanation.flags[place]),
-        "peak_row": row,
-        "peak_col": column,
-        "peak_in_truth": "" if in_truth is None else int(in_truth),
-        "energy_in_truth": "" if energy is None else f"{energy:.6g}",
-    }
+def _journal_of(shard: Path) -> Path:
+    return shard.with_suffix(".part")
 
 
-def _indices(folder: Path) -> Iterator[int]:
-    return (int(file.stem) for file in folder.glob("*.npz") if file.stem.isdigit())
+def _seal(shard: Path) -> None:
+    """Write a file of many images from what it holds already and its journal, image by image, and end the journal."""
+    images = images_in(shard) if shard.is_file() else {}
+    images |= images_in(_journal_of(shard))
+    if images:
+        _write_shard(shard, images)
+    _journal_of(shard).unlink()
+
+
+def _write_shard(shard: Path, images: Mapping[int, StoredImage]) -> None:
+    with atomic_file(shard) as archive:
+        write_images(archive, ((prefix_of(index), images[index].entries()) for index in sorted(images)))
+
+
+def _checked(file: Path) -> set[int]:
+    """Return the images in *file*; those that cannot be read are removed from it."""
+    try:
+        images = images_in(file)
+    except DAMAGED:
+        images = {}
+    whole = {index: image for index, image in images.items() if _is_whole(index, image)}
+    if len(whole) < max(len(images), 1):
+        log.warning("saliency: %s is damaged and made anew", file.name)
+        if whole:
+            _write_shard(file, whole)
+        else:
+            file.unlink()
+    return set(whole)
+
+
+def _is_whole(index: int, image: StoredImage) -> bool:
+    try:
+        return image.explanation().index == index
+    except DAMAGED:
+        return False
