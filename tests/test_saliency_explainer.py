@@ -79,7 +79,7 @@ def test_images_with_any_number_of_channels(num_channels: int, tmp_path: Path) -
     assert explain(run).metrics["peak_in_truth"] == 1
 
 
-@pytest.mark.parametrize("strategy", ["low_level", "high_level"])
+@pytest.mark.parametrize("strategy", ["fused", "low_level", "high_level"])
 @pytest.mark.parametrize(("value", "flag"), [(float("nan"), "not_finite"), (0.5, "constant")])
 def test_images_without_a_map_are_flagged(
     strategy: str, value: float, flag: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -133,7 +133,10 @@ class Wrong(Sample):
         ({"images": torch.zeros(4, 3, 16, 16, dtype=torch.uint8)}, "get_saliency_images returned torch.uint8"),
         ({"images": torch.zeros(0, 3, 16, 16)}, "get_saliency_images returned torch.float32 (0, 3, 16, 16)"),
         ({"images": torch.zeros(3, 3, 16, 16)}, "get_saliency_images returned 3 images for a batch of 4 items"),
-        ({"images": torch.full((4, 3, 16, 16), torch.nan)}, "get_saliency_images: image 0"),
+        (
+            {"images": torch.full((4, 3, 16, 16), torch.nan)},
+            "get_saliency_images: the image has values that are not finite",
+        ),
         ({"labels": torch.zeros(4, 2)}, "get_saliency_labels returned torch.float32 (4, 2)"),
         ({"truth": torch.zeros(4, 1, 16, 16)}, "get_saliency_truth returned torch.float32 (4, 1, 16, 16)"),
         ({"scores": torch.zeros(1)}, "get_saliency_scores returned torch.float32 (1,)"),
@@ -143,5 +146,83 @@ def test_wrong_answers_are_named(answers: dict[str, Any], words: str, tmp_path: 
     """What a method of the container returns wrongly is an error with its name and what came."""
     container = Wrong()
     container.answers = answers
-    with pytest.raises(RunFailedError, match=re.escape(words)):
+    with pytest.raises((RunFailedError, ValueError), match=re.escape(words)):
         explain(make_run(tmp_path, container))
+
+
+# --- images that fail -------------------------------------------------------------------------------------------------
+
+
+class Picky(Sample):
+    """Cannot score images whose last pixel is as bright as those in ``refused``."""
+
+    refused: tuple[float, ...] = ()
+
+    def get_saliency_scores(self, model: Any, images: Tensor) -> Tensor:
+        for value in self.refused:
+            if (images[:, 0, 0, 0] == value).any():
+                raise KeyError(f"brightness {value}")
+        return super().get_saliency_scores(model, images)
+
+
+def marked_images(number: int = 6) -> Images:
+    data = Images(number)
+    data.images[:, 0, 0, 0] = torch.arange(number) + 100.0
+    return data
+
+
+@pytest.mark.parametrize("strategy", ["fused", "low_level"])
+def test_a_failed_image_does_not_end_the_phase(strategy: str, tmp_path: Path) -> None:
+    """One image whose scores raise is recorded with its error, and the others have the maps that they always have."""
+    values: dict[str, Any] = {"saliency_strategy": strategy, "saliency_method": "rise", "saliency_checks": []}
+    container = Picky(**values)
+    container.refused = (102.0,)
+    run = make_run(tmp_path / "a", container, marked_images())
+    result = explain(run)
+    assert result.failed is not None
+    assert "1 image could not be explained: 2" in result.failed
+    assert "brightness 102" in result.failed
+    plain = make_run(tmp_path / "b", Picky(**values), marked_images())
+    explain(plain)
+    expected = {each.index: each for each in SavedMaps(plain.folder.saliency)}
+    saved = list(SavedMaps(run.folder.saliency))
+    assert [each.index for each in saved] == [0, 1, 3, 4, 5]
+    for each in saved:
+        assert np.array_equal(each.maps, expected[each.index].maps)
+
+
+def test_images_that_are_not_finite_fail_alone(tmp_path: Path) -> None:
+    """NaN in one image is a failed image."""
+    data = Images()
+    data.images[4, 0, 0, 0] = torch.nan
+    result = explain(make_run(tmp_path, Sample(), data))
+    assert result.failed is not None
+    assert "4" in result.failed
+    assert "not finite" in result.failed
+    assert result.metrics["num_images"] == 5
+
+
+def test_when_nothing_can_be_explained_the_error_comes_through(tmp_path: Path) -> None:
+    """An error in every image is a bug in the container, shown as it is; one that names settings as well."""
+    container = Picky()
+    container.refused = tuple(100.0 + place for place in range(6))
+    with pytest.raises(KeyError, match="brightness"):
+        explain(make_run(tmp_path, container, marked_images()))
+
+
+def test_an_image_without_targets_has_no_map(tmp_path: Path) -> None:
+    """Where a detector finds nothing there is nothing to explain: no row, no failure, a picture all the same."""
+
+    class Detector(Sample):
+        def get_saliency_detections(self, model: Any, images: Tensor) -> list[Tensor]:
+            found = torch.tensor([[9.0, 4.0, 12.0, 7.0, 1.0, 1.0, 0.0]])
+            bright = images[:, :, 4:8, 9:13].mean(dim=(1, 2, 3))
+            return [found * torch.tensor([1, 1, 1, 1, value, 1, 1]) if value > 0.5 else found[:0] for value in bright]
+
+    run = make_run(tmp_path, Detector(saliency_method="drise", saliency_num_masks=60))
+    result = explain(run)
+    assert result.failed is None
+    assert [row["index"] for row in rows_of(run)] == ["1", "3", "5"]
+    assert result.metrics["num_images"] == 6
+    assert result.metrics["peak_in_truth"] == 1
+    assert len(list((run.folder.saliency / "overlays").glob("*.png"))) == 6

@@ -277,11 +277,11 @@ def test_centring_takes_the_masks_out_of_the_map(kind: str) -> None:
     )
     if kind == "mc_rise":
         plain, centered = strongest_color(plain), strongest_color(centered)
-    plain, centered = scaled_maps(plain), scaled_maps(centered)
-    assert plain.flags.tolist() == ["ok"]
-    assert plain.strength[0] > 0.05
-    assert centered.flags.tolist() == ["constant"]
-    assert not centered.maps.any()
+    without, with_centring = scaled_maps(plain), scaled_maps(centered)
+    assert without.flags.tolist() == ["ok"]
+    assert without.strength[0] > 0.05
+    assert with_centring.flags.tolist() == ["constant"]
+    assert not with_centring.maps.any()
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

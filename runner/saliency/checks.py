@@ -27,8 +27,8 @@ Array = NDArray[Any]
 NUM_STEPS = 32
 """Of the deletion and insertion curves."""
 
-_NOT_OF_SCORES = ("drise", "sbsm")
-"""Methods that do not explain ``get_saliency_scores``."""
+NOT_OF_SCORES = ("drise", "sbsm")
+"""Methods that explain something else than ``get_saliency_scores``: no classes, no labels."""
 
 
 class Checks:
@@ -41,7 +41,7 @@ class Checks:
     def __init__(self, container: LightningContainer, model: nn.Module) -> None:
         self._container = container
         self._model = model
-        explains_scores = container.saliency_method not in _NOT_OF_SCORES
+        explains_scores = container.saliency_method not in NOT_OF_SCORES
         self._chosen = set(container.saliency_checks) if explains_scores else set()
         if container.saliency_method not in RANDOM_METHODS:
             self._chosen.discard("repeatability")  # the map of another seed would be the same
@@ -58,9 +58,9 @@ class Checks:
         measures = {"entropy": entropy(explanation.maps)}
         if mean_mask is not None:
             measures["mask_correlation"] = mask_correlation(explanation.maps, mean_mask)
-        if explanation.index >= self._container.saliency_checks_limit or not len(explanation.targets):
-            return measures
         place = explanation.main
+        if place is None or explanation.index >= self._container.saliency_checks_limit:
+            return measures
         for name, value in self._checks(explanation, place, image).items():
             measures[name] = np.full(len(explanation.targets), np.nan, dtype=np.float32)
             measures[name][place] = value

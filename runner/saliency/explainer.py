@@ -15,7 +15,7 @@ from pytorch_lightning.utilities.model_helpers import is_overridden
 from torch import Tensor
 
 from runner.errors import RunFailedError
-from runner.saliency.checks import Checks
+from runner.saliency.checks import NOT_OF_SCORES, Checks
 from runner.saliency.data import Items
 from runner.saliency.explanation import OK, Explanation, scaled_maps
 from runner.saliency.raw_maps import RawMaps, Strategy
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from runner.container import LightningContainer
 
 log = logging.getLogger(__name__)
+
+_ODD = "the image has values that are not finite"
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Explainer(LightningModule):
         self._data = data
         self._on_explained = on_explained
         self._on_failed = on_failed
-        self._num_explained = 0
+        self._num_explained = self._num_failed = 0
         self._strategy: Strategy | None = None
         self._checks = Checks(container, model)
 
@@ -106,25 +108,24 @@ class Explainer(LightningModule):
         assert self.items is not None, "set items before Trainer.predict"
         images = checked_images(self._container.get_saliency_images(batch))
         todo = self.items.take(len(images))
-        labels = _checked_labels(self._container.get_saliency_labels(batch), len(images))
+        labels = [-1] * len(images)
+        if self._container.saliency_method not in NOT_OF_SCORES:
+            labels = _checked_labels(self._container.get_saliency_labels(batch), len(images))
         truths = _checked_truth(self._container.get_saliency_truth(batch), images)
         inputs = [
             _Input(index, images[place], labels[place], None if truths is None else truths[place])
             for place, index in todo
         ]
-        usable = [each for each in inputs if self._is_finite(each)]
-        failed = self._explain_all(usable, self._container.get_saliency_queries(batch))
-        if failed and not self._num_explained and not self.items.num_done:
+        finite = [each for each in inputs if each.image.isfinite().all()]
+        odd = [each for each in inputs if not each.image.isfinite().all()]
+        failed: list[tuple[_Input, Exception]] = [(each, ValueError(f"get_saliency_images: {_ODD}")) for each in odd]
+        failed += self._explain_all(finite, self._container.get_saliency_queries(batch))
+        self._num_failed += len(failed)
+        if self._num_failed > 1 and not self._num_explained and not self.items.num_done:
             raise failed[0][1]  # not one image can be explained: that is no matter of images
         for item, error in failed:
             self._on_failed(item.index, error)
         return [index for _, index in todo]
-
-    def _is_finite(self, item: _Input) -> bool:
-        if item.image.isfinite().all():
-            return True
-        self._on_failed(item.index, RunFailedError("the image has values that are not finite"))
-        return False
 
     def _explain_all(self, items: Sequence[_Input], queries: Tensor | None) -> list[tuple[_Input, Exception]]:
         """Explain images together; where one fails, the rest one by one. Return those that failed, and why."""
@@ -140,8 +141,8 @@ class Explainer(LightningModule):
                 raw = next(explained)
                 explanation = explanation_of(item.index, item.image, raw, label=item.label, truth=item.truth)
                 measures = self._checks.measures(explanation, item.image, raw.mean_mask)
-            except RunFailedError:
-                raise
+            except (RunFailedError, torch.OutOfMemoryError, torch.AcceleratorError):
+                raise  # of the settings or of the device, not of one image
             except Exception as error:  # of the user's model or data, for this image or one that came with it
                 if len(items) == 1:
                     return [(item, error)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -59,12 +60,14 @@ class Explanation:
 
     @property
     def predicted(self) -> int:
-        """The class with the highest score; with a single score 1 if it is at least 0.5, else 0."""
+        """The class with the highest score; with a single score 1 if it is at least 0.5, else 0; -1 without any."""
         return predicted_class(self.scores)
 
     @property
     def predicted_score(self) -> float:
-        """The highest score, or the only one."""
+        """The highest score, or the only one; NaN without any."""
+        if not len(self.scores):
+            return math.nan
         return float(self.scores[0] if len(self.scores) == 1 else self.scores.max())
 
     @property
@@ -73,9 +76,14 @@ class Explanation:
         return None if self.label < 0 else self.label == self.predicted
 
     @property
-    def main(self) -> int:
-        """The place in ``targets`` of the label, else of the prediction, else 0: the map that speaks for the image."""
+    def main(self) -> int | None:
+        """The place in ``targets`` of the map that speaks for the image: of the label, else of the prediction, else 0.
+
+        None where there are no targets, as for an image in which a detector finds nothing.
+        """
         targets = self.targets.tolist()
+        if not targets:
+            return None
         return next((targets.index(each) for each in (self.label, self.predicted) if each in targets), 0)
 
     def is_flagged(self, place: int) -> bool:
@@ -118,7 +126,9 @@ class Explanation:
 
 def predicted_class(scores: Array) -> int:
     """Return the class that *scores*, float (K,), predict; see :attr:`Explanation.predicted`."""
-    return int(scores[0] >= 0.5) if len(scores) == 1 else int(scores.argmax())
+    if len(scores) == 1:
+        return int(scores[0] >= 0.5)
+    return int(scores.argmax()) if len(scores) else -1
 
 
 class ScaledMaps(NamedTuple):
@@ -135,8 +145,8 @@ def scaled_maps(raw: Array) -> ScaledMaps:
     Args:
         raw: Maps with their strength, float (T, *size).
     """
-    flat = raw.reshape(len(raw), -1)
-    strength = np.abs(flat).max(axis=1) if flat.size else np.zeros(len(raw))
+    flat = raw.reshape(len(raw), math.prod(raw.shape[1:]))
+    strength = np.abs(flat).max(axis=1)
     flags = np.array([_flag(each) for each in flat], dtype=f"<U{len(NOT_FINITE)}")
     usable = (flags == OK)[:, None]
     maps = np.where(usable, flat, 0) / np.where(usable, strength[:, None], 1)

@@ -125,10 +125,9 @@ def _tile(explanation: Explanation, full: float, size: tuple[int, int]) -> Image
     if explanation.is_correct is False:
         ImageDraw.Draw(tile).rectangle((1, 1, size[0] - 2, size[1] - 2), outline=_WRONG, width=2)
     main, sides = explanation.main, (SHEET_PANEL_SIZE, SHEET_PANEL_SIZE)
-    panels = (
-        (_image_panel(explanation, *sides), _image_caption(explanation)),
-        (_map_panel(explanation, main, full, *sides), _map_caption(explanation, main)),
-    )
+    panels = [(_image_panel(explanation, *sides), _image_caption(explanation))]
+    if main is not None:
+        panels.append((_map_panel(explanation, main, full, *sides), _map_caption(explanation, main)))
     for number, (panel, text) in enumerate(panels):
         x = _GAP + number * (SHEET_PANEL_SIZE + _GAP)
         _write(tile, (x, _GAP), text, _color_of(explanation))
@@ -163,11 +162,11 @@ def _map_panel(explanation: Explanation, place: int, full: float, least: int, mo
     return _panel(blend(underlay, values), truth, least, most)
 
 
-def _slice_of(explanation: Explanation, place: int) -> int | None:
+def _slice_of(explanation: Explanation, place: int | None) -> int | None:
     """Return which slice shows the map at *place* in ``targets``; None for what is flat already."""
     if explanation.image.ndim == 3:
         return None
-    peak = explanation.peak(place)
+    peak = None if place is None else explanation.peak(place)
     return peak[0] if peak else explanation.image.shape[1] // 2
 
 
@@ -226,6 +225,8 @@ def _crossed_out(panel: Image.Image) -> Image.Image:
 
 
 def _image_caption(explanation: Explanation) -> str:
+    if explanation.main is None:
+        return f"#{explanation.index}  nothing to explain"
     says = f"#{explanation.index}  predicted {explanation.predicted} ({explanation.predicted_score:.2f})"
     if explanation.is_correct is None:
         return says
@@ -238,7 +239,7 @@ def _map_caption(explanation: Explanation, place: int) -> str:
     return f"class {explanation.targets[place]}{_slice_caption(explanation, place)}\n{says}"
 
 
-def _slice_caption(explanation: Explanation, place: int) -> str:
+def _slice_caption(explanation: Explanation, place: int | None) -> str:
     depth = _slice_of(explanation, place)
     return "" if depth is None else f"  slice {depth}"
 

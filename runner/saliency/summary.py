@@ -46,11 +46,13 @@ class Summary:
 
     def add(self, explanation: Explanation) -> None:
         """Add one image."""
-        flagged = np.array([explanation.is_flagged(place) for place in range(len(explanation.targets))])
+        flagged = np.array([explanation.is_flagged(place) for place in range(len(explanation.targets))], dtype=bool)
         self.strengths += explanation.strength[~flagged].tolist()
         self._num_images += 1
         self._num_flagged += bool(flagged.any())
         place = explanation.main
+        if place is None:
+            return
         if not flagged[place]:
             self._means["mean_strength"].add(float(explanation.strength[place]))
             self._pairs.add(explanation.maps[place])
