@@ -117,6 +117,14 @@ def test_metrics_are_means_over_the_table(tmp_path: Path) -> None:
     assert metrics["mean_pairwise_correlation"] == pytest.approx(pairs.mean(), abs=1e-5)
 
 
+def test_fast_maps_say_how_well_they_agree(tmp_path: Path) -> None:
+    """The metrics hold the measured agreement with exact maps where maps are fast, and only there."""
+    values: dict[str, Any] = {"saliency_method": "rise", "saliency_checks": []}
+    metrics = explain(make_run(tmp_path / "a", Sample(saliency_precision="fast", **values))).metrics
+    assert 0.99 < metrics["fast_agreement"] <= 1.000001
+    assert "fast_agreement" not in explain(make_run(tmp_path / "b", Sample(**values))).metrics
+
+
 # --- interrupted ------------------------------------------------------------------------------------------------------
 
 

@@ -37,7 +37,7 @@ def explain(run: Run) -> PhaseResult:
     Metrics are those of each image's main map (see ``Explanation.main``): ``mean_strength`` over the maps that are not
     flagged; where the truth is known, ``peak_in_truth`` and ``energy_in_truth`` over the images whose truth is not
     empty; the means of ``num_masks``, ``quality`` and each measure over the images that have them; and
-    ``mean_pairwise_correlation``. ``num_flagged`` counts images with a map that is constant or not finite,
+    ``mean_pairwise_correlation``. ``fast_agreement`` is there with ``saliency_precision=fast``. ``num_flagged`` counts images with a map that is constant or not finite,
     ``num_failed`` those that could not be explained, with which the phase has failed after all else is done.
 
     Raises:
@@ -53,16 +53,19 @@ def explain(run: Run) -> PhaseResult:
     folder = SaliencyFolder(run.folder.saliency, container.saliency_shard_size, container.saliency_dtype)
     title = describe_method(container)
     with explaining_progress(title, bar=container.enable_progress_bar) as progress:
-        _make_missing_maps(run, folder, progress)
+        agreement = _make_missing_maps(run, folder, progress)
     saved, failures = SavedMaps(folder.path), folder.failures
     if not saved and not failures:
         return PhaseResult(skipped=f"there is no data to explain: {split}_dataloader gives nothing")
     metrics = _summarize(saved, folder, title, container.saliency_overlays) | {"num_failed": len(failures)}
+    if agreement is not None:
+        metrics["fast_agreement"] = agreement
     details = {"method": title, "split": split, "weights": run.weights_from}
     return PhaseResult(metrics, details, failed=_complaint(run, folder, failures) if failures else None)
 
 
-def _make_missing_maps(run: Run, folder: SaliencyFolder, progress: ProgressLines) -> None:
+def _make_missing_maps(run: Run, folder: SaliencyFolder, progress: ProgressLines) -> float | None:
+    """Make them; return how well the first fast ones agree with exact ones, None where all are exact."""
     container = run.container
     trainer = create_evaluation_trainer(run, [])
     loaders = _loaders(run, trainer)
@@ -87,6 +90,7 @@ def _make_missing_maps(run: Run, folder: SaliencyFolder, progress: ProgressLines
                 trainer.limit_predict_batches = items.batch_limit
                 trainer.predict(explainer, items.batches, return_predictions=False)
     folder.seal()
+    return explainer.fast_agreement
 
 
 def _loaders(run: Run, trainer: Trainer) -> list[Any]:

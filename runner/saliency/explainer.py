@@ -18,6 +18,7 @@ from runner.errors import RunFailedError
 from runner.saliency.checks import NOT_OF_SCORES, Checks
 from runner.saliency.data import Items
 from runner.saliency.explanation import OK, Explanation, scaled_maps
+from runner.saliency.fused import FusedStrategy
 from runner.saliency.raw_maps import RawMaps, Strategy
 from runner.saliency.strategies import create_strategy
 
@@ -74,6 +75,12 @@ class Explainer(LightningModule):
         self._num_explained = self._num_failed = 0
         self._strategy: Strategy | None = None
         self._checks = Checks(container, model)
+
+    @property
+    def fast_agreement(self) -> float | None:
+        """The least correlation of a fast map with the exact one, of the first images; None where all are exact."""
+        agreement = self._strategy.agreement if isinstance(self._strategy, FusedStrategy) else []
+        return min(agreement, default=None)
 
     def configure_model(self) -> None:
         """Call the model's hook."""
