@@ -37,8 +37,9 @@ def explain(run: Run) -> PhaseResult:
     Metrics are those of each image's main map (see ``Explanation.main``): ``mean_strength`` over the maps that are not
     flagged; where the truth is known, ``peak_in_truth`` and ``energy_in_truth`` over the images whose truth is not
     empty; the means of ``num_masks``, ``quality`` and each measure over the images that have them; and
-    ``mean_pairwise_correlation``. ``fast_agreement`` is there with ``saliency_precision=fast``. ``num_flagged`` counts images with a map that is constant or not finite,
+    ``mean_pairwise_correlation``. ``num_flagged`` counts images with a map that is constant or not finite,
     ``num_failed`` those that could not be explained, with which the phase has failed after all else is done.
+    ``fast_agreement`` is there with ``saliency_precision=fast``.
 
     Raises:
         RunFailedError: the container's ``get_saliency_`` methods and parameters do not fit the data or the model.
