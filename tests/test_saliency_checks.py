@@ -109,3 +109,12 @@ def test_colors_have_no_fill_but_are_checked(tmp_path: Path) -> None:
     [first, *_], _ = explained(tmp_path, saliency_method="mc_rise", saliency_fill=[0.0, 0.0, 0.0])
     assert set(first.measures) >= CURVES
     assert all(np.isfinite(values).all() for values in first.measures.values())
+
+
+def test_gradient_methods_are_checked_too(tmp_path: Path) -> None:
+    """Captum's methods are compared with a model with random weights as well."""
+    pytest.importorskip("captum")
+    explanations, _ = explained(tmp_path, ConvModel(num_classes=2), saliency_method="integrated_gradients")
+    for each in explanations:
+        assert set(each.measures) == {"entropy", "randomization_correlation", *CURVES}
+        assert 0 <= each.measures["randomization_correlation"][0] < 0.9

@@ -21,10 +21,11 @@ def randomized_copy(model: nn.Module, seed: int) -> nn.Module:
     """
     copy = clone_modules(model)
     generator = torch.Generator().manual_seed(seed)
-    for module in copy.modules():
-        for name, parameter in list(module._parameters.items()):
-            if parameter is not None:
-                places = torch.randperm(parameter.numel(), generator=generator).to(parameter.device)
-                values = parameter.detach().flatten()[places].view_as(parameter)
-                module._parameters[name] = nn.Parameter(values, requires_grad=False)
+    with torch.inference_mode(False), torch.no_grad():  # gradient methods cannot use weights made in inference mode
+        for module in copy.modules():
+            for name, parameter in list(module._parameters.items()):
+                if parameter is not None:
+                    places = torch.randperm(parameter.numel(), generator=generator).to(parameter.device)
+                    values = parameter.flatten()[places].view_as(parameter)
+                    module._parameters[name] = nn.Parameter(values, requires_grad=False)
     return copy
