@@ -16,19 +16,19 @@ from xaitk_saliency.interfaces.gen_detector_prop_sal import GenerateDetectorProp
 from xaitk_saliency.interfaces.perturb_image import PerturbImage
 
 from runner.errors import RunFailedError
-from runner.saliency.engine import full_precision
-from runner.saliency.forward_format import exact_arithmetic
+from runner.saliency.fills import fill_of
+from runner.saliency.forward_format import exact_arithmetic, full_precision
 from runner.saliency.mask_weights import (
     BATCH_SIZE,
     WeightedMasks,
     blocks_of,
     checked_maps,
-    container_fill,
     hidden_blocks,
     strengths_at_peaks,
     visible_masks,
 )
-from runner.saliency.masks import Draw, Masks, rise_masks
+from runner.saliency.masks import Masks, rise_masks
+from runner.saliency.perturbations import draw_of
 from runner.saliency.raw_maps import RawMaps
 from runner.saliency.targets import chosen_targets
 
@@ -94,7 +94,7 @@ class DetectionStrategy:
             return self._by_pair(image, detections[targets], found, self._pair)
 
     def _drise(self, image: Tensor, reference: Tensor, found: RawMaps) -> RawMaps:
-        fill = container_fill(self._container, image)
+        fill = fill_of(self._container.saliency_fill, image)
         weighted = WeightedMasks(len(reference), tuple(image.shape[1:]), image.device)
         for rows in blocks_of(self._plan(image), self._batch_size):
             detections = self._detections(torch.lerp(fill, image, rows.to(image.dtype)))
@@ -111,7 +111,7 @@ class DetectionStrategy:
     def _by_pair(self, image: Tensor, reference: Tensor, found: RawMaps, pair: Pair) -> RawMaps:
         perturber, generator = pair
         masks = visible_masks(perturber, image)
-        fill = container_fill(self._container, image)
+        fill = fill_of(self._container.saliency_fill, image)
         detections: list[Tensor] = []
         for images in hidden_blocks(image, fill, masks, self._batch_size):
             detections += self._detections(images)
@@ -123,16 +123,10 @@ class DetectionStrategy:
         return replace(found, maps=maps, num_masks=len(masks))
 
     def _plan(self, image: Tensor) -> Masks:
-        container, size = self._container, tuple(image.shape[1:])
+        size = tuple(image.shape[1:])
         if size not in self._plans:
-            draw = Draw(
-                n=container.saliency_num_masks,
-                s=container.saliency_grid_size,
-                p1=container.saliency_mask_probability,
-                seed=container.saliency_seed,
-            )
             with full_precision(image.device):
-                self._plans[size] = rise_masks(draw, size, image.device)
+                self._plans[size] = rise_masks(draw_of(self._container), size, image.device)
         return self._plans[size]
 
     def _targets(self, scores: Array) -> list[int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -13,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from runner.saliency.forward_format import full_precision
 from runner.saliency.masks import GridMasks
 from runner.saliency.perturbations import Perturbation, Recoloring, Sums
 from runner.saliency.quality import predicted_quality, reaches
@@ -64,11 +64,6 @@ def make_schedule(masks_rows: int, row_bytes: int, batch_size: int, num_images: 
     num_rows = math.ceil(masks_rows / math.ceil(masks_rows / min(batch_size, unit)))
     block = min(BLOCK_ROWS, BLOCK_BYTES // row_bytes)
     return Schedule(1, num_rows, max(1, block // num_rows))
-
-
-def full_precision(device: torch.device) -> AbstractContextManager[Any]:
-    """Keep the Trainer's precision to the model: masks and sums stay in float32."""
-    return torch.autocast(device.type, enabled=False)
 
 
 class _Job:

@@ -12,6 +12,7 @@ from skimage.filters import gaussian
 from torch import Tensor
 
 from runner.errors import RunFailedError
+from runner.saliency.forward_format import full_precision
 from runner.saliency.occlusion import BLUR_PART, Fill, fill_colors
 
 
@@ -30,6 +31,11 @@ def fill_of(fill: Fill, image: Tensor) -> Tensor:
     Raises:
         RunFailedError: there is another number of values than of channels.
     """
+    with full_precision(image.device):
+        return _fill_of(fill, image)
+
+
+def _fill_of(fill: Fill, image: Tensor) -> Tensor:
     ones = (1,) * (image.ndim - 1)
     if fill == "zero":
         return image.new_zeros(1, *ones)

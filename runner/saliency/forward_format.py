@@ -6,7 +6,7 @@ import logging
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -118,6 +118,11 @@ def exact_arithmetic(device: torch.device) -> Iterator[None]:
             yield
     finally:
         torch.set_float32_matmul_precision(before)
+
+
+def full_precision(device: torch.device) -> AbstractContextManager[Any]:
+    """Keep the Trainer's precision to the model: masks and sums stay in float32."""
+    return torch.autocast(device.type, enabled=False)
 
 
 def probed_batch_size(form: Format, score: Score, image: Tensor) -> int:

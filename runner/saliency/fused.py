@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from runner.saliency.classifier import checked_scores
-from runner.saliency.engine import Engine, full_precision
+from runner.saliency.engine import Engine
 from runner.saliency.fills import fill_of
 from runner.saliency.forward_format import (
     exact_arithmetic,
     exact_format,
     fast_format,
+    full_precision,
     probed_batch_size,
 )
 from runner.saliency.perturbations import create_perturbation
@@ -69,8 +70,7 @@ class FusedStrategy:
     def _fill(self, image: Tensor) -> Tensor:
         if self._container.saliency_method == "mc_rise":  # it has colours instead
             return image.new_zeros(())
-        with full_precision(image.device):
-            return fill_of(self._container.saliency_fill, image)
+        return fill_of(self._container.saliency_fill, image)
 
     def _engine(self, image: Tensor, *, fast: bool) -> Engine:
         """Return what explains images like *image*, (1, C, *size)."""

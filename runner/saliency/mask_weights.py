@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,13 +13,9 @@ from xaitk_saliency.interfaces.perturb_image import PerturbImage
 
 from runner.errors import RunFailedError
 from runner.saliency.classifier import as_array
-from runner.saliency.engine import full_precision
-from runner.saliency.fills import fill_of
+from runner.saliency.forward_format import full_precision
 from runner.saliency.masks import Masks
 from runner.saliency.quality import predicted_quality
-
-if TYPE_CHECKING:
-    from runner.container import LightningContainer
 
 Array = NDArray[Any]
 
@@ -139,9 +135,3 @@ def checked_maps(maps: Any, num_targets: int, image: Tensor) -> Array:
             f"and an image of {image.shape[1]} x {image.shape[2]} pixels."
         )
     return array
-
-
-def container_fill(container: LightningContainer, image: Tensor) -> Tensor:
-    """Return the container's ``saliency_fill`` for *image*, in full precision; see :func:`fill_of`."""
-    with full_precision(image.device):
-        return fill_of(container.saliency_fill, image)

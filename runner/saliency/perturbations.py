@@ -175,22 +175,23 @@ def create_perturbation(container: LightningContainer, image: Tensor) -> Perturb
 
 
 def _rise(container: LightningContainer, image: Tensor) -> Perturbation:
-    draw = _draw(container)
+    draw = draw_of(container)
     return Revealing(rise_masks(draw, tuple(image.shape[1:]), image.device), draw.p1)
 
 
 def _random_grid(container: LightningContainer, image: Tensor) -> Perturbation:
-    draw = _draw(container)
+    draw = draw_of(container)
     return Revealing(random_grid_masks(draw, tuple(image.shape[1:]), image.device), draw.p1)
 
 
 def _mc_rise(container: LightningContainer, image: Tensor) -> Perturbation:
-    draw, size = _draw(container), tuple(image.shape[1:])
+    draw, size = draw_of(container), tuple(image.shape[1:])
     colors = torch.from_numpy(fill_colors(container.saliency_fill, len(image))).to(image)
     return Recoloring(mc_rise_masks(draw, len(colors), size, image.device), draw.p1, colors)
 
 
-def _draw(container: LightningContainer) -> Draw:
+def draw_of(container: LightningContainer) -> Draw:
+    """Return what the container's random masks are drawn with."""
     return Draw(
         n=container.saliency_num_masks,
         s=container.saliency_grid_size,

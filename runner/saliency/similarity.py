@@ -15,14 +15,13 @@ from xaitk_saliency.interfaces.gen_descriptor_sim_sal import GenerateDescriptorS
 from xaitk_saliency.interfaces.perturb_image import PerturbImage
 
 from runner.errors import RunFailedError
-from runner.saliency.engine import full_precision
-from runner.saliency.forward_format import exact_arithmetic
+from runner.saliency.fills import fill_of
+from runner.saliency.forward_format import exact_arithmetic, full_precision
 from runner.saliency.mask_weights import (
     BATCH_SIZE,
     WeightedMasks,
     blocks_of,
     checked_maps,
-    container_fill,
     hidden_blocks,
     strengths_at_peaks,
     visible_masks,
@@ -91,7 +90,7 @@ class SimilarityStrategy:
         return RawMaps(maps=maps, scores=scores, targets=np.array(targets, dtype=np.int64), num_masks=num_masks)
 
     def _sbsm(self, image: Tensor, queries: Tensor, closeness: Tensor) -> tuple[Array, int]:
-        fill = container_fill(self._container, image)
+        fill = fill_of(self._container.saliency_fill, image)
         weighted = WeightedMasks(len(queries), tuple(image.shape[1:]), image.device)
         for rows in blocks_of(self._plan(image), self._batch_size):
             described = self._described(torch.lerp(image, fill, rows.to(image.dtype)))
@@ -101,7 +100,7 @@ class SimilarityStrategy:
     def _by_pair(self, image: Tensor, descriptor: Tensor, queries: Tensor, pair: Pair) -> tuple[Array, int]:
         perturber, generator = pair
         masks = visible_masks(perturber, image)
-        fill = container_fill(self._container, image)
+        fill = fill_of(self._container.saliency_fill, image)
         described = [self._described(each) for each in hidden_blocks(image, fill, masks, self._batch_size)]
         before, wanted, after = (each.cpu().numpy() for each in (descriptor, queries, torch.cat(described)))
         maps = checked_maps(generator.generate(before[0], wanted, after, masks), len(queries), image)

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from runner.errors import RunFailedError, did_you_mean
 from runner.saliency.classifier import checked_scores
+from runner.saliency.fills import fill_of
 from runner.saliency.forward_format import exact_arithmetic
-from runner.saliency.mask_weights import BATCH_SIZE, container_fill
+from runner.saliency.mask_weights import BATCH_SIZE
 from runner.saliency.raw_maps import RawMaps
 from runner.saliency.targets import chosen_targets
 
@@ -86,7 +87,7 @@ class WhiteBoxStrategy:
         }[self._container.saliency_method]
         with torch.inference_mode(False), exact_arithmetic(image.device):
             images = image.detach().clone()[None]  # tensors from inference mode have no gradients
-            baseline = container_fill(self._container, images[0]).expand_as(images)
+            baseline = fill_of(self._container.saliency_fill, images[0]).expand_as(images)
             scores = self._scores(images)[0]
             targets = chosen_targets(self._container.saliency_targets, scores.cpu().numpy(), label)
             wanted = torch.tensor(targets, device=scores.device)
