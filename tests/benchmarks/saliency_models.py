@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
@@ -38,7 +40,7 @@ class ResNet18(LightningModule):
             nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)
         )
         widths = [64, 64, 64, 128, 128, 256, 256, 512, 512]
-        blocks = [BasicBlock(a, b, 1 if a == b else 2) for a, b in zip(widths, widths[1:], strict=False)]
+        blocks = [BasicBlock(a, b, 1 if a == b else 2) for a, b in itertools.pairwise(widths)]
         self.blocks = nn.Sequential(*blocks)
         self.head = nn.Linear(512, num_classes)
         randomize(self)
@@ -68,7 +70,7 @@ class SmallCNN(LightningModule):
 
 
 class NotebookMLP(LightningModule):
-    """The perceptron of xaitk-jatic's Lightning notebook: images of 3 x 32 x 32, a hidden layer of 256, 855 K weights."""
+    """The perceptron of xaitk-jatic's Lightning notebook: images of 3 x 32 x 32, two layers of 256, 855 K weights."""
 
     def __init__(self, num_classes: int = 10) -> None:
         super().__init__()
