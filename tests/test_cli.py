@@ -109,7 +109,7 @@ def test_nothing_to_run_lists_what_there_is(project: Path) -> None:
     ("argv", "message"),
     [
         (["--model=Plian"], "Did you mean Plain?"),
-        (["--model=Plain", "--num_layer=7"], "Plain has no parameter 'num_layer'. Did you mean --num_layers?"),
+        (["--model=Plain", "--num_layer=7"], "Plain has no parameter 'num_layer'. Did you mean --num_layers"),
         (["--model=Plain", "--num_lay=7"], "Plain has no parameter 'num_lay'. Did you mean --num_layers?"),
         (["--model=Plain", "--max_epochs=7"], "Did you mean --num_epochs?"),
         (["--model=Plain", "--num_layers=99"], "10"),
