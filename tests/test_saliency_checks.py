@@ -31,7 +31,7 @@ def test_all_measures_of_good_maps(tmp_path: Path) -> None:
     bright = explanations[1::2]
     for each in bright:
         measures = {name: float(values[0]) for name, values in each.measures.items()}
-        assert set(measures) == {"entropy", "mask_correlation", "randomization_correlation", "repeatability", *CURVES}
+        assert set(measures) == {"entropy", "mask_correlation", "repeatability", *CURVES}
         assert measures["deletion_auc"] < measures["random_deletion_auc"] - 0.2
         assert measures["insertion_auc"] > 0.9
         assert measures["repeatability"] > 0.9
@@ -63,7 +63,7 @@ def test_randomization_tells_models_apart(tmp_path: Path) -> None:
             return self.inner(images)  # type: ignore[no-any-return]
 
     fixed, _ = explained(tmp_path / "b", Wrapped())
-    assert all(each.measures["randomization_correlation"][0] == pytest.approx(1) for each in fixed)
+    assert not any("randomization_correlation" in each.measures for each in fixed), "there is nothing to randomise"
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,8 @@ def test_randomization_tells_models_apart(tmp_path: Path) -> None:
 )
 def test_only_what_was_asked_for(chosen: list[str], expected: set[str], tmp_path: Path) -> None:
     """Measures that cost nothing are always there, the others when they are asked for, on the first images only."""
-    explanations, _ = explained(tmp_path, saliency_checks=chosen, saliency_checks_limit=4)
+    model = ConvModel(num_classes=2)
+    explanations, _ = explained(tmp_path, model, saliency_checks=chosen, saliency_checks_limit=4)
     assert [set(each.measures) - {"entropy", "mask_correlation"} for each in explanations] == [expected] * 4 + [
         set()
     ] * 2
@@ -86,12 +87,14 @@ def test_only_what_was_asked_for(chosen: list[str], expected: set[str], tmp_path
 
 def test_windows_have_no_random_masks(tmp_path: Path) -> None:
     """Sliding windows are the same for every seed, and their masks no artefact: these measures are left out."""
-    [first, *_], _ = explained(tmp_path, saliency_method="sliding_window", saliency_targets="all")
+    [first, *_], _ = explained(
+        tmp_path, ConvModel(num_classes=2), saliency_method="sliding_window", saliency_targets="all"
+    )
     assert set(first.measures) == {"entropy", "randomization_correlation", *CURVES}
     assert first.main == 0
     assert np.isfinite(first.measures["deletion_auc"][0])
     assert np.isnan(first.measures["deletion_auc"][1]), "forward passes are spent on the main map only"
-    assert np.isfinite(first.measures["entropy"][1])
+    assert np.isfinite(first.measures["entropy"]).any()
 
 
 def test_flagged_maps_are_not_checked(tmp_path: Path) -> None:

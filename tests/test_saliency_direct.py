@@ -152,3 +152,31 @@ def test_mistakes_are_named(arguments: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words) as caught:
         explain(ConvModel(), images, **arguments)
     assert "saliency_" not in str(caught.value).replace("SaliencyParams.saliency_", "")
+
+
+def test_arrays_indices_and_gradients() -> None:
+    """numpy images, a single index or an array of them, and images that require gradients are taken as they are meant."""
+    model = ConvModel()
+    expected = explain(model, IMAGES, num_masks=20, targets=[1])
+    for images, targets in ((IMAGES.numpy(), 1), (IMAGES.clone().requires_grad_(), np.array([1]))):
+        made = explain(model, images, num_masks=20, targets=targets)  # type: ignore[arg-type]
+        assert np.array_equal(made.maps, expected.maps)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert np.array_equal(explain(model, IMAGES, num_masks=20, targets=1).maps, expected.maps)
+
+
+def test_what_a_model_keeps_can_be_trained_on() -> None:
+    """A model that remembers a tensor from its first call can be trained afterwards."""
+
+    class Lazy(ConvModel):
+        scale: Tensor | None = None
+
+        def forward(self, images: Tensor) -> Tensor:
+            if self.scale is None:
+                self.scale = torch.ones(4) * 2
+            return super().forward(images) * self.scale
+
+    model = Lazy()
+    explain(model, IMAGES, num_masks=10)
+    model.train()(IMAGES).sum().backward()
+    assert all(each.grad is not None for each in model.parameters())

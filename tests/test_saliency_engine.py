@@ -211,7 +211,8 @@ def test_all_forward_passes_have_the_same_shape() -> None:
         (1001, 8, 32, False, (1, 8, 16)),  # a block of 128 masks for 16 passes
         (51, 512, 32, False, (10, 51, 1)),  # 10 images at a time
         (51, 512, 4, False, (4, 51, 1)),  # no more than there are
-        (4097, 512, 32, True, (4, 128, 1)),  # the quality is looked at after 128 masks
+        (4097, 512, 32, True, (1, 512, 1)),  # the quality is looked at after each pass, whatever comes together
+        (4097, 48, 32, True, (1, 32, 4)),  # or after 128 masks
         (2, 1, 1, False, (1, 1, 128)),
     ],
 )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch.utils.data import TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from runner.errors import RunFailedError
 from runner.phases.explaining import explain
@@ -146,7 +146,7 @@ def test_wrong_answers_are_named(answers: dict[str, Any], words: str, tmp_path: 
     """What a method of the container returns wrongly is an error with its name and what came."""
     container = Wrong()
     container.answers = answers
-    with pytest.raises((RunFailedError, ValueError), match=re.escape(words)):
+    with pytest.raises(RunFailedError, match=re.escape(words)):
         explain(make_run(tmp_path, container))
 
 
@@ -226,3 +226,38 @@ def test_an_image_without_targets_has_no_map(tmp_path: Path) -> None:
     assert result.metrics["num_images"] == 6
     assert result.metrics["peak_in_truth"] == 1
     assert len(list((run.folder.saliency / "overlays").glob("*.png"))) == 6
+
+
+def test_a_blank_or_corrupt_beginning_does_not_end_the_phase(tmp_path: Path) -> None:
+    """When a whole first batch fails, those after it are explained all the same."""
+    data = Images(12)
+    data.images[:5] = torch.nan
+    result = explain(make_run(tmp_path, Sample(), data))
+    assert (result.metrics["num_images"], result.metrics["num_failed"]) == (7, 5)
+
+
+def test_a_label_that_is_no_class_fails_its_image(tmp_path: Path) -> None:
+    """With targets=label, an image whose label is unknown or no class is a failed image."""
+    data = Images()
+    data.labels[2], data.labels[5] = -1, 7
+    result = explain(make_run(tmp_path, Sample(saliency_targets="label"), data))
+    assert result.failed is not None
+    assert "2, 5" in result.failed
+    assert result.metrics["num_images"] == 4
+
+
+def test_an_interrupted_stream_ends_with_the_same_bytes(tmp_path: Path) -> None:
+    """How many images share a forward pass is told by the loader, not by how many are missing."""
+
+    class Stream(IterableDataset[Any]):
+        def __iter__(self) -> Any:
+            return (Images()[place] for place in range(6))
+
+    values: dict[str, Any] = {"saliency_method": "rise", "saliency_batch_size": 256, "saliency_checks": []}
+    run = make_run(tmp_path, Sample(**values), Loaders(lambda: DataLoader(Stream(), batch_size=6)), ConvModel())
+    explain(run)
+    before = {file.name: file.read_bytes() for file in (run.folder.saliency / "maps").iterdir()}
+    for index in range(5):
+        (run.folder.saliency / "maps" / f"{index:06d}.npz").unlink()
+    explain(run)
+    assert {file.name: file.read_bytes() for file in (run.folder.saliency / "maps").iterdir()} == before

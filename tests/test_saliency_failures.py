@@ -47,7 +47,7 @@ def failures_in(path: Path) -> list[dict[str, str]]:
 
 
 def test_the_record_is_a_table_by_index(tmp_path: Path) -> None:
-    """Every failure is in the file at once, on one line, sorted; whatever the message, a CSV reader gets it back."""
+    """Every failure is in the file soon, on one line, sorted; whatever the message, a CSV reader gets it back."""
     file = tmp_path / "failures.csv"
     record = FailureRecord(file)
     record.add(7, ValueError('comma, "quotes"\nand\0\udcff lines'))
@@ -55,12 +55,34 @@ def test_the_record_is_a_table_by_index(tmp_path: Path) -> None:
     record.add(3, KeyError("x"))
     record.add(10, ZeroDivisionError())
     record.add(7, OSError("z" * 5000 + " end"))
+    record.flush()
     again = FailureRecord(file)
     assert again.failures == record.failures
     assert [each.index for each in again.failures] == [3, 7, 10]
     assert [str(each) for each in again.failures if each.index != 7] == ["KeyError: 'x'", "ZeroDivisionError"]
     assert len(file.read_text().splitlines()) == 4
     assert len(again.failures[1].message) <= MAX_MESSAGE
+
+
+def test_an_error_that_cannot_say_what_it_is(tmp_path: Path) -> None:
+    """An exception whose own text raises is recorded by its name."""
+
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no")
+
+    record = FailureRecord(tmp_path / "failures.csv")
+    record.add(0, Mute())
+    assert str(record.failures[0]) == "Mute: (without a message)"
+
+
+def test_many_failures_do_not_write_the_table_each_time(tmp_path: Path) -> None:
+    """Two thousand failures take a moment, and none is lost."""
+    record = FailureRecord(tmp_path / "failures.csv")
+    for index in range(2000):
+        record.add(index, ValueError("corrupt"))
+    record.flush()
+    assert len(FailureRecord(record.path).failures) == 2000
 
 
 def test_secrets_are_not_recorded(tmp_path: Path) -> None:

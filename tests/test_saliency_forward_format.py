@@ -248,3 +248,74 @@ def test_what_cannot_be_compiled_is_not(caplog: pytest.LogCaptureFixture, monkey
         fast = fast_format(Format(model), softmax, IMAGE)
     assert fast.model is model
     assert "no compiler today" in caplog.text
+
+
+class Tied(Sequence):
+    """Uses the weights of the first convolution a second time, past the module."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        back = nn.functional.conv_transpose2d(
+            images.mean(dim=1, keepdim=True).expand(-1, 8, -1, -1), self.features[0].weight
+        )
+        return super().forward(images) + back.mean(dim=(2, 3)).repeat(1, 2)[:, :4]
+
+
+class InPlace(Sequence):
+    """Writes into the images that it gets."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images.mul_(2).sub_(1))
+
+
+class NoSingles(Sequence):
+    """Cannot take a single image."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return cast(Tensor, nn.functional.adaptive_avg_pool2d(self.features(images), 1)).squeeze()
+
+
+class Refusing(Sequence):
+    """Takes no image with values below 0."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        assert images.min() >= 0
+        return super().forward(images)
+
+
+class Batched(Sequence):
+    """``view`` that works for a single image with the channels last, and for no other."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = cast(Tensor, self.features(images))
+        rows = features.view(features.shape[0] * features.shape[1], 1, *features.shape[2:])
+        return rows.mean(dim=(1, 2, 3)).view(len(images), -1)
+
+
+@pytest.mark.parametrize("kind", [Tied, InPlace, NoSingles, Refusing, Batched])
+@pytest.mark.parametrize("first", [IMAGE, torch.zeros(1, 3, 24, 24)], ids=["image", "blank"])
+def test_odd_models_are_read_right(kind: type[nn.Module], first: Tensor) -> None:
+    """Whatever a model does, and even if the first image is blank, the format gives its scores for other images."""
+    torch.manual_seed(0)
+    model = with_statistics(kind())
+    images = torch.rand(5, 3, 24, 24)
+    with torch.inference_mode():
+        before = first.clone()
+        form = exact_format(model, softmax, first)
+        probed_batch_size(form, softmax, first)
+        assert torch.equal(first, before)
+        torch.testing.assert_close(
+            form.scores(softmax, images.clone()), softmax(model, images.clone()), atol=1e-5, rtol=0
+        )
+
+
+def test_torchscript_is_left_as_it_is() -> None:
+    """A model that is TorchScript, or has a part that is, keeps its scores and its weights."""
+    torch.manual_seed(0)
+    inner = torch.jit.script(with_statistics(Sequence().features))
+    for model in (inner, nn.Sequential(inner, nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4)).eval()):
+        before = copy.deepcopy(model.state_dict())
+        with torch.inference_mode():
+            form = exact_format(model, lambda module, images: module(images).mean(dim=(2, 3)), IMAGE)
+            assert probed_batch_size(form, lambda module, images: module(images).mean(dim=(2, 3)), IMAGE) <= 64
+            torch.testing.assert_close(form.model(IMAGE), model(IMAGE), atol=1e-5, rtol=0)
+        assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

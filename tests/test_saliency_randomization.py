@@ -2,6 +2,7 @@
 
 from typing import cast
 
+import pytest
 import torch
 from pytorch_lightning import Trainer
 from torch import nn
@@ -42,3 +43,12 @@ def test_model_and_generators_are_not_touched() -> None:
     assert not copy.training
     with torch.inference_mode():
         randomized_copy(nn.Sequential(nn.Linear(4, 4, bias=False)), 0)
+
+
+def test_torchscript_cannot_be_randomized() -> None:
+    """The weights of a scripted part are the user's own: there is no copy, and they stay."""
+    scripted = torch.jit.script(nn.Sequential(nn.Linear(4, 4)))
+    before = {name: value.clone() for name, value in scripted.state_dict().items()}
+    with pytest.raises(NotImplementedError, match="TorchScript"):
+        randomized_copy(nn.Sequential(nn.Linear(4, 4), scripted), 0)
+    assert all(torch.equal(value, before[name]) for name, value in scripted.state_dict().items())

@@ -15,7 +15,7 @@ from runner.run_state import PhaseResult, Run
 from runner.saliency.data import open_items
 from runner.saliency.explainer import Explainer
 from runner.saliency.explanation import Explanation
-from runner.saliency.failures import Failure
+from runner.saliency.failures import Failure, message_of
 from runner.saliency.methods import describe_method
 from runner.saliency.pictures import draw_contact_sheet, draw_overlay, full_color, overlay_places, save, sheet_places
 from runner.saliency.progress import ProgressLines, explaining_progress
@@ -77,7 +77,7 @@ def _make_missing_maps(run: Run, folder: SaliencyFolder, progress: ProgressLines
         progress.count(explanation.num_masks)
 
     def fail(index: int, error: Exception) -> None:
-        log.warning("saliency: image %d cannot be explained: %s: %s", index, type(error).__name__, error)
+        log.warning("saliency: image %d cannot be explained: %s: %s", index, type(error).__name__, message_of(error))
         writer.put(folder.write_failure, index, error)
         progress.count_failed()
 
@@ -91,6 +91,7 @@ def _make_missing_maps(run: Run, folder: SaliencyFolder, progress: ProgressLines
                 trainer.limit_predict_batches = items.batch_limit
                 trainer.predict(explainer, items.batches, return_predictions=False)
     folder.seal()
+    explainer.raise_if_all_failed()
     return explainer.fast_agreement
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from runner.container import LightningContainer
 
 Array = NDArray[Any]
+log = logging.getLogger(__name__)
 
 NUM_STEPS = 32
 """Of the deletion and insertion curves."""
@@ -46,6 +48,7 @@ class Checks:
         if container.saliency_method not in RANDOM_METHODS:
             self._chosen.discard("repeatability")  # the map of another seed would be the same
         self._others: dict[str, Strategy] = {}
+        self._random: list[nn.Module | None] = []
 
     def measures(self, explanation: Explanation, image: Tensor, mean_mask: Array | None) -> dict[str, Array]:
         """Return the measures of the maps of one image, float32 (T,) each; NaN where one does not apply.
@@ -75,9 +78,12 @@ class Checks:
             found = {name: value for name, value in curves.items() if name.split("_")[-2] in self._chosen}
         target, maps = int(explanation.targets[place]), explanation.maps[place]
         if "randomization" in self._chosen:
-            found["randomization_correlation"] = abs(spearman(maps, self._other_map("random model", image, target)))
+            random = self._random_model(image)
+            if random is not None:
+                other = self._other_map("random model", random, image, target)
+                found["randomization_correlation"] = abs(spearman(maps, other))
         if "repeatability" in self._chosen:
-            found["repeatability"] = pearson(maps, self._other_map("other seed", image, target))
+            found["repeatability"] = pearson(maps, self._other_map("other seed", self._model, image, target))
         return found
 
     def _curves(self, explanation: Explanation, place: int, image: Tensor) -> dict[str, float]:
@@ -95,16 +101,26 @@ class Checks:
         )
         return {name: float(values[0]) for name, values in curves.items()}
 
-    def _other_map(self, kind: str, image: Tensor, target: int) -> Array:
-        """Return the map of the same target, float (*size), of a model with random weights or with another seed."""
+    def _random_model(self, image: Tensor) -> nn.Module | None:
+        """Return the model with random weights; None where there can be none that predicts something else."""
+        if not self._random:
+            try:
+                random = randomized_copy(self._model, self._container.saliency_seed)
+            except NotImplementedError as error:
+                log.warning("saliency: no randomization check, %s", error)
+                self._random.append(None)
+                return None
+            images = torch.stack([image, image])
+            scores = [checked_scores(self._container, each, images.clone()) for each in (self._model, random)]
+            self._random.append(None if torch.equal(*scores) else random)
+        return self._random[0]
+
+    def _other_map(self, kind: str, model: nn.Module, image: Tensor, target: int) -> Array:
+        """Return the map of the same target, float (*size), of another model or with another seed."""
         if kind not in self._others:
-            seed = self._container.saliency_seed
-            model = self._model
             changes: dict[str, Any] = {"saliency_targets": "label", "saliency_precision": "exact"}
             if kind == "other seed":
-                changes["saliency_seed"] = (seed + 1) % 2**32
-            else:
-                model = randomized_copy(self._model, seed)
+                changes["saliency_seed"] = (self._container.saliency_seed + 1) % 2**32
             container = cast("LightningContainer", _Changed(self._container, changes))
             self._others[kind] = create_strategy(container, model, image[None], 1)
         [raw] = self._others[kind].explain(image[None], [target], None)

@@ -15,6 +15,9 @@ from runner.saliency.loaded_items import CollateLoaded, LoadedItems
 Limit = int | float
 """Batches as Lightning's ``limit_predict_batches`` counts them: an int is that many, a float that part of them."""
 
+GIVE_UP_AFTER = 100
+"""Items that fail before one is loaded, or images before one is explained: then it is no matter of these."""
+
 OnFailed = Callable[[int, Exception], None]
 """Called with the number of an item that cannot be loaded, and the reason."""
 
@@ -74,21 +77,24 @@ class ListedItems:
         """Yield the batches of what can be loaded.
 
         Raises:
-            Exception: what the data set raised, where not one of its first items can be loaded: that is no matter of
-                items.
+            Exception: what the data set raised, where not one item can be loaded: that is no matter of items.
         """
         failed, any_loaded = 0, bool(self.num_done)
+        first_error: Exception | None = None
         for number, (batch, failures) in enumerate(self.loader):
             expected = self._missing[number * self.batch_size : (number + 1) * self.batch_size]
             loaded = [place for place in expected if place not in failures]
             failed, any_loaded = failed + len(failures), any_loaded or bool(loaded)
-            if failed > 1 and not any_loaded:
-                raise next(iter(failures.values()))
             for place, error in failures.items():
+                first_error = first_error or error
                 self._on_failed(self._first + place, error)
+            if failed >= GIVE_UP_AFTER and not any_loaded:
+                break
             if loaded:
                 self._loaded.append(loaded)
                 yield batch
+        if first_error is not None and failed > 1 and not any_loaded:
+            raise first_error
 
     @property
     def num_done(self) -> int:

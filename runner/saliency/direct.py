@@ -18,6 +18,7 @@ from runner.errors import ParameterError, RunFailedError
 from runner.param_values import check
 from runner.saliency.explainer import checked_images, explanation_of
 from runner.saliency.explanation import Explanation
+from runner.saliency.forward_format import full_precision
 from runner.saliency.pictures import draw_contact_sheet, full_color, sheet_places
 from runner.saliency.strategies import create_strategy
 
@@ -66,7 +67,7 @@ class SaliencyMaps:
 
 def explain(
     model: nn.Module,
-    images: Tensor,
+    images: Tensor | Array,
     *,
     method: str = "rise",
     num_masks: int = 1000,
@@ -76,7 +77,7 @@ def explain(
     stride: int = 4,
     fill: str | float | Sequence[float] = 0.0,
     centered: bool = True,
-    targets: str | Sequence[int] = "predicted",
+    targets: str | int | Sequence[int] = "predicted",
     seed: int = 0,
     batch_size: int | None = None,
     precision: str = "exact",
@@ -88,7 +89,7 @@ def explain(
 
     Args:
         model: Any module; it is as before afterwards, in the same mode on the same device.
-        images: float (B, C, H, W) or (B, C, D, H, W) as the model takes them, that is after preprocessing.
+        images: float (B, C, H, W) or (B, C, D, H, W), tensor or array, as the model takes them, after preprocessing.
         method: ``rise``, ``mc_rise``, ``random_grid``, ``sliding_window``, ``sliding_radial``, or Captum's
             ``integrated_gradients``, ``grad_cam``, ``occlusion``.
         num_masks: Masks per image for methods with random masks.
@@ -99,7 +100,7 @@ def explain(
         fill: What hides parts of an image, in the space of *images*: a number, one number per channel, ``zero``,
             ``mean`` or ``blur``. For ``mc_rise`` the colours one after the other.
         centered: Whether to subtract the mean score over the masks, for methods with random masks.
-        targets: ``predicted``, ``all``, ``top3`` (any number of best classes) or indices of scores.
+        targets: ``predicted``, ``all``, ``top3`` (any number of best classes), an index of the scores, or several.
         seed: Of the masks.
         batch_size: Images per forward pass; None: found by a probe of the model.
         precision: ``exact`` or ``fast``; see ``saliency_precision``.
@@ -116,17 +117,18 @@ def explain(
     values = {
         "method": method, "num_masks": num_masks, "grid_size": grid_size, "mask_probability": mask_probability,
         "window_size": window_size, "stride": stride, "fill": fill, "centered": centered, "seed": seed,
-        "targets": targets if isinstance(targets, str) else list(targets), "batch_size": batch_size,
-        "precision": precision, "strategy": strategy, "target_quality": target_quality,
+        "targets": targets if isinstance(targets, str) else np.atleast_1d(np.asarray(targets)).tolist(),
+        "batch_size": batch_size, "precision": precision, "strategy": strategy, "target_quality": target_quality,
     }  # fmt: skip
     try:
         return _explained(model, images, _Settings(scores, values))
     except (RunFailedError, ParameterError) as error:  # which speaks of the parameters and methods of a container
-        raise ValueError(str(error).replace("get_saliency_", "").replace("saliency_", "")) from error
+        words = str(error).replace(" Override get_saliency_images to say where in a batch the images are.", "")
+        raise ValueError(words.replace("get_saliency_", "").replace("saliency_", "")) from error
 
 
-def _explained(model: nn.Module, images: Tensor, container: LightningContainer) -> SaliencyMaps:
-    images = checked_images(images)
+def _explained(model: nn.Module, images: Tensor | Array, container: LightningContainer) -> SaliencyMaps:
+    images = checked_images(torch.as_tensor(images)).detach()
     if not images.isfinite().all():
         raise RunFailedError("images: there are values that are not finite.")
     with _prepared(model) as device:
@@ -172,12 +174,16 @@ class _Settings(LightningContainer):
 @contextmanager
 def _prepared(model: nn.Module) -> Iterator[torch.device]:
     """Put *model* into evaluation mode without gradients; yield its device."""
-    modes = {module: module.training for module in model.modules()}
+    modes = {module: module.training for module in model.modules() if hasattr(module, "training")}
     tensors = [*model.parameters(), *model.buffers()]
-    model.eval()
+    device = tensors[0].device if tensors else torch.device("cpu")
+    if any(modes.values()):
+        model.eval()
     try:
-        with torch.inference_mode():
-            yield tensors[0].device if tensors else torch.device("cpu")
+        # no_grad: what a model keeps from inference mode could not be trained on. Precision is what this function says.
+        with torch.no_grad(), full_precision(device):
+            yield device
     finally:
         for module, mode in modes.items():
-            module.training = mode
+            if module.training != mode:
+                module.training = mode

@@ -57,11 +57,13 @@ def make_schedule(masks_rows: int, row_bytes: int, batch_size: int, num_images: 
         num_images: Images that come together.
         early: Whether the quality is looked at after every block.
     """
-    unit = min(masks_rows, BLOCK_ROWS) if early else masks_rows
-    together = min(batch_size // unit, num_images)
+    if early:  # images come to their ends one by one, and where they may is the same however they come
+        num_rows = 2 ** (min(batch_size, 512).bit_length() - 1)
+        return Schedule(1, num_rows, max(1, BLOCK_ROWS // num_rows))
+    together = min(batch_size // masks_rows, num_images)
     if together > 1:
-        return Schedule(together, unit, 1)
-    num_rows = math.ceil(masks_rows / math.ceil(masks_rows / min(batch_size, unit)))
+        return Schedule(together, masks_rows, 1)
+    num_rows = math.ceil(masks_rows / math.ceil(masks_rows / batch_size))
     block = min(BLOCK_ROWS, BLOCK_BYTES // row_bytes)
     return Schedule(1, num_rows, max(1, block // num_rows))
 

@@ -16,11 +16,12 @@ from torch import Tensor
 
 from runner.errors import RunFailedError
 from runner.saliency.checks import NOT_OF_SCORES, Checks
-from runner.saliency.data import Items
+from runner.saliency.data import GIVE_UP_AFTER, Items
 from runner.saliency.explanation import OK, Explanation, scaled_maps
 from runner.saliency.fused import FusedStrategy
 from runner.saliency.raw_maps import RawMaps, Strategy
 from runner.saliency.strategies import create_strategy
+from runner.saliency.targets import LabelError
 
 if TYPE_CHECKING:
     from runner.container import LightningContainer
@@ -73,7 +74,10 @@ class Explainer(LightningModule):
         self._on_explained = on_explained
         self._on_failed = on_failed
         self._num_explained = self._num_failed = 0
+        self._first_error: Exception | None = None
         self._strategy: Strategy | None = None
+        self._strategy_for: Items | None = None
+        self._num_together = 1
         self._checks = Checks(container, model)
 
     @property
@@ -115,6 +119,8 @@ class Explainer(LightningModule):
         assert self.items is not None, "set items before Trainer.predict"
         images = checked_images(self._container.get_saliency_images(batch))
         todo = self.items.take(len(images))
+        if self._strategy_for is not self.items:
+            self._num_together = getattr(self.items, "batch_size", None) or len(images)
         labels = [-1] * len(images)
         if self._container.saliency_method not in NOT_OF_SCORES:
             labels = _checked_labels(self._container.get_saliency_labels(batch), len(images))
@@ -127,36 +133,52 @@ class Explainer(LightningModule):
         odd = [each for each in inputs if not each.image.isfinite().all()]
         failed: list[tuple[_Input, Exception]] = [(each, ValueError(f"get_saliency_images: {_ODD}")) for each in odd]
         failed += self._explain_all(finite, self._container.get_saliency_queries(batch))
-        self._num_failed += len(failed)
-        if self._num_failed > 1 and not self._num_explained and not self.items.num_done:
-            raise failed[0][1]  # not one image can be explained: that is no matter of images
+        self._num_explained += self.items.num_done
         for item, error in failed:
+            self._first_error = self._first_error or error
+            self._num_failed += 1
             self._on_failed(item.index, error)
+        if self._num_failed >= GIVE_UP_AFTER:
+            self.raise_if_all_failed()
         return [index for _, index in todo]
+
+    def raise_if_all_failed(self) -> None:
+        """Raise the first error where not one image can be explained: that is no matter of images."""
+        if self._first_error is not None and self._num_failed > 1 and not self._num_explained:
+            raise self._first_error
 
     def _explain_all(self, items: Sequence[_Input], queries: Tensor | None) -> list[tuple[_Input, Exception]]:
         """Explain images together; where one fails, the rest one by one. Return those that failed, and why."""
         if not items:
             return []
         images = torch.stack([item.image for item in items])
-        if self._strategy is None:
-            num_together = getattr(self.items, "batch_size", None) or len(items)
-            self._strategy = create_strategy(self._container, self.model, images, num_together)
+        if self._strategy is None or self._strategy_for is not self.items:
+            # how many come together is told by the loader, not by what is missing: that changes last digits
+            self._strategy = create_strategy(self._container, self.model, images, self._num_together)
+            self._strategy_for = self.items
         explained = self._strategy.explain(images, [item.label for item in items], queries)
         for place, item in enumerate(items):
             try:
                 raw = next(explained)
                 explanation = explanation_of(item.index, item.image, raw, label=item.label, truth=item.truth)
                 measures = self._checks.measures(explanation, item.image, raw.mean_mask)
+            except LabelError as error:
+                return self._failing(items, place, error, queries)
             except (RunFailedError, torch.OutOfMemoryError, torch.AcceleratorError):
                 raise  # of the settings or of the device, not of one image
             except Exception as error:  # of the user's model or data, for this image or one that came with it
-                if len(items) == 1:
-                    return [(item, error)]
-                return [failed for each in items[place:] for failed in self._explain_all([each], queries)]
+                return self._failing(items, place, error, queries)
             self._num_explained += 1
             self._on_explained(replace(explanation, measures=measures))
         return []
+
+    def _failing(
+        self, items: Sequence[_Input], place: int, error: Exception, queries: Tensor | None
+    ) -> list[tuple[_Input, Exception]]:
+        """Go on one by one from the image at *place*, whose maps or those of one after it raised."""
+        if len(items) == 1:
+            return [(items[0], error)]
+        return [failed for each in items[place:] for failed in self._explain_all([each], queries)]
 
 
 def explanation_of(

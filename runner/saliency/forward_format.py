@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 log = logging.getLogger(__name__)
@@ -62,9 +62,9 @@ class Format:
 def exact_format(model: nn.Module, score: Score, image: Tensor) -> Format:
     """Return the cheapest format that gives the scores of *model* but for rounding.
 
-    Batch norms are folded into the convolutions before them where ``torch.fx`` can follow the model, and convolutions
-    have their channels last. Each is checked on *image*; what raises or gives other scores is left out, as
-    for a model that calls ``view`` where only ``reshape`` works with that format.
+    Batch norms are folded into the convolutions whose output they get, and convolutions have their channels last. Each
+    is checked on images of noise as well as on *image*; what raises or gives other scores is left out, as for a model
+    that calls ``view`` where only ``reshape`` works with that format.
 
     Args:
         model: In evaluation mode.
@@ -72,16 +72,33 @@ def exact_format(model: nn.Module, score: Score, image: Tensor) -> Format:
         image: One image of the size to come, (1, C, *size).
     """
     plain = Format(model)
-    expected = plain.scores(score, image)
+    images, expected = _probe(plain, score, image)
+    pairs = _foldable_pairs(model, score, images)
     last = _CHANNELS_LAST.get(image.ndim)
     has_convolutions = any(isinstance(module, _CONVOLUTIONS[1:]) for module in model.modules())
-    for fold, memory_format in ((True, last), (False, last), (True, None)):
-        if memory_format is not None and not has_convolutions:
-            continue
-        candidate = _reformatted(model, memory_format or torch.contiguous_format, fold=fold)
-        if candidate is not None and _agrees(candidate, score, image, expected):
+    formats = [(pairs, last), ([], last), (pairs, None)] if has_convolutions and pairs else [([], last)]
+    for folded, memory_format in formats if has_convolutions or pairs else []:
+        candidate = _reformatted(model, memory_format or torch.contiguous_format, folded)
+        if _agrees(candidate, score, images.clone(), expected):
             return candidate
     return plain
+
+
+def _probe(plain: Format, score: Score, image: Tensor) -> tuple[Tensor, Tensor]:
+    """Return images to compare formats on, (B, C, *size), and their scores.
+
+    A blank image would hide what a format changes, so there is noise as well; without, where a model refuses that.
+    """
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(3, *image.shape[1:], generator=generator).to(image)
+    noise = noise * noise.new_tensor([1, 0.2, 0.05]).view(3, *[1] * (image.ndim - 1))
+    noise += noise.new_tensor([0, 0.5, 0]).view(3, *[1] * (image.ndim - 1))
+    try:
+        images = torch.cat([image, noise])
+        return images, plain.scores(score, images.clone())  # models may write into what they get
+    except Exception:  # of the model: if it is not the noise, it will raise again
+        images = torch.cat([image, image.flip(-1), image / 2, image.flip(-2)])
+        return images, plain.scores(score, images.clone())
 
 
 def fast_format(exact: Format, score: Score, images: Tensor) -> Format:
@@ -137,33 +154,55 @@ def probed_batch_size(form: Format, score: Score, image: Tensor) -> int:
         image: One image of the size to come, (1, C, *size).
     """
     largest = image.nbytes
+    is_scripted = any(isinstance(module, torch.jit.ScriptModule) for module in form.model.modules())
 
     def watch(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         nonlocal largest
         if not any(module.children()):
-            largest = max(largest, sum(each.nbytes for each in (*args, output) if isinstance(each, Tensor)))
+            largest = max(largest, sum(each.nbytes for each in (*args, output) if isinstance(each, Tensor)) // 2)
 
-    with ExitStack() as hooks:
-        for module in form.model.modules():
-            hooks.enter_context(module.register_forward_hook(watch))
-        form.scores(score, image)
+    with _watching(form.model, watch):
+        form.scores(score, image.repeat(2, *[1] * (image.ndim - 1)))  # some models cannot take a single image
     smallest, biggest = BATCH_SIZES.get(image.device.type, BATCH_SIZES["cpu"])
-    fitting = ACTIVATION_BYTES.get(image.device.type, ACTIVATION_BYTES["cpu"]) * len(image) // largest
+    if is_scripted:  # whose layers cannot be watched
+        biggest = min(biggest, 64)
+    fitting = ACTIVATION_BYTES.get(image.device.type, ACTIVATION_BYTES["cpu"]) // largest
     return int(min(max(smallest, 2 ** (max(1, fitting).bit_length() - 1)), biggest))
 
 
-def _reformatted(model: nn.Module, memory_format: torch.memory_format, *, fold: bool) -> Format | None:
-    """Return a copy in another format; None where there is nothing to fold and nothing else was asked for."""
-    clone = clone_modules(model)
-    num_folded = _fold(clone) if fold else 0
-    if fold and not num_folded:
-        return None
+@contextmanager
+def _watching(model: nn.Module, watch: Callable[[nn.Module, tuple[Any, ...], Any], None]) -> Iterator[None]:
+    """Call *watch* with input and output of each module of *model* but scripted ones, which have no hooks."""
+    with ExitStack() as hooks:
+        for module in model.modules():
+            if not isinstance(module, torch.jit.ScriptModule):
+                hooks.enter_context(module.register_forward_hook(watch))
+        yield
+
+
+Pair = tuple[nn.Module, nn.Module]
+"""A convolution and the batch norm that gets its output."""
+
+
+def _reformatted(model: nn.Module, memory_format: torch.memory_format, folded: Sequence[Pair]) -> Format:
+    """Return a copy in another format, with some batch norms folded into the convolutions before them."""
+    clones: dict[int, nn.Module] = {}
+    clone = _clone(model, clones)
+    new: dict[int, nn.Module] = {}
+    for convolution, norm in folded:
+        new[id(clones[id(convolution)])] = fuse_conv_bn_eval(convolution, norm)  # type: ignore[arg-type,type-var]
+        new[id(clones[id(norm)])] = nn.Identity()
+    for module in list(clone.modules()):
+        if not isinstance(module, torch.jit.ScriptModule):
+            for name, child in module._modules.items():
+                module._modules[name] = new.get(id(child), child)
     if memory_format != torch.contiguous_format:
         for module in clone.modules():
-            if isinstance(module, _CONVOLUTIONS[1:]) and module.weight.ndim in _CHANNELS_LAST:
-                weight = module.weight.detach().contiguous(memory_format=_CHANNELS_LAST[module.weight.ndim])
-                module._parameters["weight"] = nn.Parameter(weight, requires_grad=False)
-    return Format(clone, memory_format, num_folded=num_folded)
+            weight = module._parameters.get("weight") if isinstance(module, _CONVOLUTIONS[1:]) else None
+            if weight is not None and not isinstance(module, torch.jit.ScriptModule):
+                last = weight.detach().contiguous(memory_format=_CHANNELS_LAST[weight.ndim])
+                module._parameters["weight"] = nn.Parameter(last, requires_grad=False)
+    return Format(clone, memory_format, num_folded=len(folded))
 
 
 def clone_modules(model: nn.Module) -> nn.Module:
@@ -176,7 +215,7 @@ def _clone(module: nn.Module, known: dict[int, nn.Module]) -> nn.Module:
         return module
     if id(module) not in known:
         clone = known[id(module)] = object.__new__(type(module))
-        # containers as well, because forward() may write into them while torch.fx follows it
+        # _modules and _parameters are dicts, and so copied; lists and sets as well, forward() may write into them
         state = {
             name: value.copy() if type(value) in (dict, list, set) else value for name, value in vars(module).items()
         }
@@ -186,30 +225,26 @@ def _clone(module: nn.Module, known: dict[int, nn.Module]) -> nn.Module:
     return known[id(module)]
 
 
-def _fold(module: nn.Module) -> int:
-    """Fold batch norms into the convolutions before them, in place; return how many.
+def _foldable_pairs(model: nn.Module, score: Score, images: Tensor) -> list[Pair]:
+    """Return the convolutions and batch norms to fold: those that are called once, one with the other's output.
 
-    ``torch.fx`` only finds the pairs. Where it cannot follow a module, it tries the parts of it.
+    A forward pass is watched, instead of torch.fx following the code: that would change ``nn.Module`` for all threads
+    meanwhile, leave its proxies in what the model remembers, and end at the first branch.
     """
-    try:
-        graph = fx.Tracer().trace(module)
-    except Exception:  # torch.fx raises whatever the code of the module does with its proxies
-        return sum(_fold(child) for child in module.children())
-    calls = [node for node in graph.nodes if node.op == "call_module"]
-    counts = Counter(node.target for node in calls)
-    modules = dict(module.named_modules())
-    num_folded = 0
-    for node in calls:
-        before = node.args[0] if node.args else None
-        if not isinstance(before, fx.Node) or before.op != "call_module" or len(before.users) != 1:
-            continue
-        pair = (str(before.target), str(node.target))
-        if counts[before.target] == counts[node.target] == 1 and _is_foldable(modules[pair[0]], modules[pair[1]]):
-            fused = fuse_conv_bn_eval(modules[pair[0]], modules[pair[1]])
-            _replace(module, pair[0], fused)
-            _replace(module, pair[1], nn.Identity())
-            num_folded += 1
-    return num_folded
+    produced: dict[int, tuple[nn.Module, Tensor]] = {}
+    calls: Counter[nn.Module] = Counter()
+    pairs: list[Pair] = []
+
+    def watch(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        calls[module] += 1
+        if isinstance(module, _CONVOLUTIONS):
+            produced[id(output)] = module, output  # kept, so that no other tensor gets the number
+        elif isinstance(module, _BATCH_NORMS) and args and id(args[0]) in produced:
+            pairs.append((produced[id(args[0])][0], module))
+
+    with _watching(model, watch):
+        score(model, images.clone())
+    return [pair for pair in pairs if calls[pair[0]] == calls[pair[1]] == 1 and _is_foldable(*pair)]
 
 
 def _is_foldable(convolution: nn.Module, norm: nn.Module) -> bool:
@@ -217,11 +252,6 @@ def _is_foldable(convolution: nn.Module, norm: nn.Module) -> bool:
     if kinds.get(type(convolution)) is not type(norm) or norm.training or norm.running_mean is None:
         return False
     return not any(each._forward_hooks or each._forward_pre_hooks for each in (convolution, norm))
-
-
-def _replace(root: nn.Module, name: str, new: nn.Module) -> None:
-    parent, _, last = name.rpartition(".")
-    root.get_submodule(parent)._modules[last] = new
 
 
 def _agrees(candidate: Format, score: Score, image: Tensor, expected: Tensor) -> bool:

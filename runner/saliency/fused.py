@@ -14,6 +14,7 @@ from runner.saliency.classifier import checked_scores
 from runner.saliency.engine import Engine
 from runner.saliency.fills import fill_of
 from runner.saliency.forward_format import (
+    Format,
     exact_arithmetic,
     exact_format,
     fast_format,
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from runner.container import LightningContainer
 
 log = logging.getLogger(__name__)
+
+NUM_ENGINES = 4
+"""Sizes of images whose masks are kept; the oldest makes room."""
 
 NUM_COMPARED = 2
 """Images that are explained in both precisions, to say what the fast one gives away."""
@@ -49,6 +53,7 @@ class FusedStrategy:
         self._container = container
         self._model = model
         self._num_images = num_images
+        self._format: Format | None = None
         self._engines: dict[tuple[torch.Size, bool], Engine] = {}
 
     def explain(self, images: Tensor, labels: Sequence[int], queries: Tensor | None) -> Iterator[RawMaps]:
@@ -79,10 +84,14 @@ class FusedStrategy:
             return self._engines[key]
         with full_precision(image.device):
             perturbation = create_perturbation(container, image[0])
-        form = exact_format(self._model, self._score, image)
+        if self._format is None:
+            self._format = exact_format(self._model, self._score, image)
+        form = self._format
         batch_size = container.saliency_batch_size or probed_batch_size(form, self._score, image)
         if fast:
-            form = fast_format(form, self._score, image.expand(batch_size, *image.shape[1:]))
+            form = fast_format(form, self._score, image.repeat(batch_size, *[1] * (image.ndim - 1)))
+        while len(self._engines) >= NUM_ENGINES:
+            self._engines.pop(next(iter(self._engines)))
         engine = self._engines[key] = Engine(
             perturbation,
             functools.partial(form.scores, self._score),

@@ -146,6 +146,7 @@ class Recoloring(Perturbation):
     def hide(self, image: Tensor, fill: Tensor, rows: Tensor, out: Tensor) -> None:
         """Mix the image and the colours; 1 is hidden behind the plane's colour."""
         del fill
+        rows = rows.to(out.dtype)
         torch.mul(image, 1 - rows.sum(dim=1, keepdim=True), out=out)
         out += torch.einsum("nkhw,kc->nchw", rows, self.colors)
 

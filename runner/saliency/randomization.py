@@ -18,11 +18,16 @@ def randomized_copy(model: nn.Module, seed: int) -> nn.Module:
     Args:
         model: Is not changed, nor are torch's random generators.
         seed: Of the permutations.
+
+    Raises:
+        NotImplementedError: a part of the model is TorchScript.
     """
     copy = clone_modules(model)
     generator = torch.Generator().manual_seed(seed)
     with torch.inference_mode(False), torch.no_grad():  # gradient methods cannot use weights made in inference mode
         for module in copy.modules():
+            if isinstance(module, torch.jit.ScriptModule):
+                raise NotImplementedError("the weights of TorchScript modules cannot be replaced in a copy")
             for name, parameter in list(module._parameters.items()):
                 if parameter is not None:
                     places = torch.randperm(parameter.numel(), generator=generator).to(parameter.device)

@@ -108,7 +108,7 @@ class SaliencyFolder:
             folder.mkdir(parents=True, exist_ok=True)
         layout = {"saliency_shard_size": self._shard_size, "saliency_dtype": self._dtype}
         wanted = json.loads(json.dumps({**settings, **layout}, default=str))
-        known = json.loads(self.settings.read_text(encoding="utf-8")) if self.settings.is_file() else None
+        known = _known_settings(self.settings)
         if known is not None and known != wanted:
             changed = sorted(name for name in {*known, *wanted} if known.get(name) != wanted.get(name))
             log.info("saliency: all maps are made anew, %s changed", ", ".join(changed))
@@ -240,3 +240,14 @@ def _is_whole(index: int, image: StoredImage) -> bool:
         return image.explanation().index == index
     except DAMAGED:
         return False
+
+
+def _known_settings(path: Path) -> dict[str, Any] | None:
+    """Return the settings of the maps that are there; none that can be kept where they are damaged."""
+    if not path.is_file():
+        return None
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:  # not JSON, or not even text
+        known = None
+    return known if isinstance(known, dict) else {}

@@ -15,6 +15,10 @@ from runner.params.saliency import num_top_classes
 from runner.saliency.explanation import predicted_class
 
 
+class LabelError(RunFailedError):
+    """The label of an image is no class that can be explained: a matter of that image."""
+
+
 def chosen_targets(choice: str | Sequence[int], scores: NDArray[Any], label: int) -> list[int]:
     """Return the classes to explain.
 
@@ -36,7 +40,7 @@ def chosen_targets(choice: str | Sequence[int], scores: NDArray[Any], label: int
         return [0 if num_classes == 1 else predicted_class(scores)]
     if choice == "label":
         if label < 0:
-            raise RunFailedError(
+            raise LabelError(
                 "saliency_targets=label needs the true class of each image: get_saliency_labels gave none."
             )
         wanted = [0 if num_classes == 1 and label == 1 else label]
@@ -44,7 +48,8 @@ def chosen_targets(choice: str | Sequence[int], scores: NDArray[Any], label: int
         wanted = [int(each) for each in choice]
     unknown = [each for each in wanted if each >= num_classes]
     if unknown:
-        raise RunFailedError(
+        kind = LabelError if choice == "label" else RunFailedError
+        raise kind(
             f"saliency_targets={choice if isinstance(choice, str) else list(choice)}: there is no class {unknown[0]}, "
             f"get_saliency_scores gives scores for {num_classes}, counted from 0."
         )
