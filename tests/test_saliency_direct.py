@@ -155,7 +155,7 @@ def test_mistakes_are_named(arguments: dict[str, Any], words: str) -> None:
 
 
 def test_arrays_indices_and_gradients() -> None:
-    """numpy images, a single index or an array of them, and images that require gradients are taken as they are meant."""
+    """numpy images, one index or an array of them, and images with gradients are taken as they are meant."""
     model = ConvModel()
     expected = explain(model, IMAGES, num_masks=20, targets=[1])
     for images, targets in ((IMAGES.numpy(), 1), (IMAGES.clone().requires_grad_(), np.array([1]))):

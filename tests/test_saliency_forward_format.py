@@ -271,7 +271,7 @@ class NoSingles(Sequence):
     """Cannot take a single image."""
 
     def forward(self, images: Tensor) -> Tensor:
-        return cast(Tensor, nn.functional.adaptive_avg_pool2d(self.features(images), 1)).squeeze()
+        return nn.functional.adaptive_avg_pool2d(self.features(images), 1).squeeze()
 
 
 class Refusing(Sequence):
