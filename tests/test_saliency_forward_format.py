@@ -255,7 +255,7 @@ class Tied(Sequence):
 
     def forward(self, images: Tensor) -> Tensor:
         back = nn.functional.conv_transpose2d(
-            images.mean(dim=1, keepdim=True).expand(-1, 8, -1, -1), self.features[0].weight
+            images.mean(dim=1, keepdim=True).expand(-1, 8, -1, -1), cast(Tensor, self.features[0].weight)
         )
         return super().forward(images) + back.mean(dim=(2, 3)).repeat(1, 2)[:, :4]
 
