@@ -22,9 +22,9 @@ Score = Callable[[nn.Module, Tensor], Tensor]
 TOLERANCE = 1e-4
 """A format whose scores differ by more than this part of their range is not used: it computes something else."""
 
-ACTIVATION_BYTES = {"cpu": 13 * 2**20, "cuda": 2**30}
+ACTIVATION_BYTES = {"cpu": 8 * 2**20, "cuda": 2**30}
 """What the largest layer's input and output may need for a batch. On a CPU they should stay in the caches, a GPU wants
-large batches. Measured by ``tests/benchmarks/forward_formats.py``."""
+large batches. Measured by ``tests/benchmarks/forward_formats.py``; far more is paid for with page faults."""
 
 BATCH_SIZES = {"cpu": (4, 1024), "cuda": (16, 4096)}
 """Smallest and largest batch that is chosen."""
@@ -200,7 +200,8 @@ def _reformatted(model: nn.Module, memory_format: torch.memory_format, folded: S
         for module in clone.modules():
             weight = module._parameters.get("weight") if isinstance(module, _CONVOLUTIONS[1:]) else None
             if weight is not None and not isinstance(module, torch.jit.ScriptModule):
-                last = weight.detach().contiguous(memory_format=_CHANNELS_LAST[weight.ndim])
+                # contiguous() leaves weights of one channel as they are, which torch then takes for channels first
+                last = torch.empty_like(weight, memory_format=_CHANNELS_LAST[weight.ndim]).copy_(weight.detach())
                 module._parameters["weight"] = nn.Parameter(last, requires_grad=False)
     return Format(clone, memory_format, num_folded=len(folded))
 
