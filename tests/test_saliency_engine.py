@@ -110,6 +110,27 @@ def test_maps_and_strength_are_those_of_the_reference(method: str, batch_size: i
             np.testing.assert_allclose(ours.color_maps, theirs.color_maps, atol=1e-5 * strongest)
 
 
+def test_windows_on_large_images_are_computed_incrementally(caplog: pytest.LogCaptureFixture) -> None:
+    """The maps are the same, bit for bit whichever images come together, and each image has its own activations."""
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3 if not i else 16, 16, 3, padding=1) for i in range(6)]
+    model = nn.Sequential(*layers, nn.MaxPool2d(2), nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(256, 4)).eval()
+    images = torch.rand(3, 3, 128, 128, generator=torch.Generator().manual_seed(1))
+    values: dict[str, Any] = {
+        "saliency_method": "sliding_window", "saliency_window_size": 8, "saliency_stride": 24, "saliency_targets": "all"
+    }  # fmt: skip
+    with caplog.at_level("DEBUG", "runner.saliency"):
+        incremental = made(model, images, **values)
+        assert "incremental" in caplog.text
+        caplog.clear()
+        ordinary = made(model, images, saliency_incremental=False, **values)
+        assert "incremental" not in caplog.text
+    alone = [made(model, image[None], **values)[0] for image in images]
+    for ours, theirs, single in zip(incremental, ordinary, alone, strict=True):
+        np.testing.assert_allclose(ours.maps, theirs.maps, atol=1e-5 * np.abs(theirs.maps).max())
+        np.testing.assert_array_equal(ours.maps, single.maps)
+
+
 def test_pixels_that_no_window_hides_are_zero() -> None:
     """With a step larger than the window nothing is known of some pixels, as in the reference."""
     values: dict[str, Any] = {"saliency_method": "sliding_window", "saliency_window_size": 2, "saliency_stride": 5}

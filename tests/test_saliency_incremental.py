@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from runner.saliency import patched
 from runner.saliency.forward_format import Format, exact_format
-from runner.saliency.incremental import IncrementalFormat, incremental_format
+from runner.saliency.incremental import IncrementalFormat, boxes_of, incremental_format
 from runner.saliency.masks import Masks, RadialMasks, WindowMasks
 from runner.saliency.patched import Patched, Recording
 from runner.saliency.reach import Boxes, Kernel, hull
@@ -53,7 +53,8 @@ def assert_same(model: nn.Module, image: Tensor, masks: Masks, batch: int = 5) -
             incremental.expect(whole, start)
             given, expected = incremental.scores(flat, images), flat(model, images)
             assert type(given) is Tensor
-            torch.testing.assert_close(given, expected, rtol=0, atol=2e-6 * max(1.0, float(expected.abs().max())))
+            bound = 2e-6 * max(1.0, float(expected.nan_to_num(0, 0, 0).abs().max()))
+            torch.testing.assert_close(given, expected, rtol=0, atol=bound, equal_nan=True)
     return incremental
 
 
@@ -142,6 +143,7 @@ def chains(draw: st.DrawFn) -> nn.Module:
     return model
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same'")
 @settings(max_examples=300, deadline=None)
 @given(
     model=chains(),
@@ -248,6 +250,23 @@ def concatenated(self: Block, x: Tensor) -> Tensor:
     return torch.cat([x, self.conv(x), self.conv(self.conv(x))], 1)
 
 
+def aliased(self: Block, x: Tensor) -> Tensor:
+    y = self.conv(x)
+    functional.dropout(y, training=False).relu_()
+    return cast(Tensor, y)
+
+
+def stacked(self: Block, x: Tensor) -> Tensor:
+    return torch.cat([x, self.conv(x)], dim=2)
+
+
+def written_elsewhere(self: Block, x: Tensor) -> Tensor:
+    y = torch.empty(x.shape)
+    torch.add(x, 1, out=y)
+    y += self.conv(x)
+    return y
+
+
 def chosen(self: Block, x: Tensor) -> Tensor:
     return torch.where(self.conv(x) > 0, x, 0.1 * x - 1)
 
@@ -298,8 +317,20 @@ def shuffled(self: Block, x: Tensor) -> Tensor:
     return x * torch.arange(1, len(x) + 1).view(-1, 1, 1, 1)
 
 
-FOLLOWED = [in_place, downsampled, read_wider, concatenated, chosen]
-NOT_FOLLOWED = [up_and_down, gated, normalised, placed, written, reused, padded, steered, shuffled]
+FOLLOWED = [in_place, downsampled, read_wider, concatenated, chosen, aliased]
+NOT_FOLLOWED = [
+    stacked,
+    written_elsewhere,
+    up_and_down,
+    gated,
+    normalised,
+    placed,
+    written,
+    reused,
+    padded,
+    steered,
+    shuffled,
+]
 
 
 @pytest.mark.parametrize("function", FOLLOWED + NOT_FOLLOWED)
@@ -353,9 +384,10 @@ def test_each_image_has_its_own_activations() -> None:
     with torch.inference_mode():
         for number in range(3):
             image = torch.rand(1, 3, 24, 24, generator=torch.Generator().manual_seed(number))
-            for start in (0, 4, 8):
+            whole = image[0]
+            for start in (4, 0, 8):
                 images = hidden(image, masks, start, start + 4)
-                incremental.expect(image[0], start)
+                incremental.expect(whole, start)
                 torch.testing.assert_close(incremental.scores(flat, images), flat(model, images), rtol=0, atol=1e-6)
 
 
@@ -390,6 +422,22 @@ def test_discs_are_followed_too() -> None:
     """What hides the image need not be a window."""
     model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Tanh(), nn.Conv2d(4, 4, 5)).eval()
     assert_same(model, torch.randn(1, 3, 40, 30), RadialMasks(4, 7, (40, 30), CPU))
+
+
+@pytest.mark.parametrize(
+    "masks",
+    [
+        WindowMasks(5, 3, (20, 13), CPU),
+        WindowMasks(9, 7, (8, 40), CPU),
+        RadialMasks(6, 5, (33, 17), CPU),
+        WindowMasks(4, 3, (5, 9, 8), CPU),
+    ],
+)
+def test_boxes_of_masks(masks: Masks) -> None:
+    """The boxes are those found pixel by pixel, at borders as well."""
+    found, expected = boxes_of(masks), windows_of(masks)
+    assert found.size.tolist() == expected.size.tolist()
+    assert found.starts.tolist() == expected.starts.tolist()
 
 
 # --- when it is used ------------------------------------------------------------------------------------------------
@@ -468,9 +516,10 @@ def test_what_leaves_torch_is_computed_in_full() -> None:
     assert_same(Leaving(nn.Conv2d(3, 4, 3)).eval(), image, masks, batch=2)
 
 
-def test_dropout_that_is_on_is_not_followed() -> None:
+@pytest.mark.parametrize("layer", [nn.Dropout(0.5), nn.Dropout2d(0.5), nn.RReLU()])
+def test_what_is_random_is_not_followed(layer: nn.Module) -> None:
     """Random numbers are drawn for all pixels, as they would be otherwise."""
-    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Dropout(0.5), nn.Conv2d(4, 4, 3)).train()
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), layer, nn.Conv2d(4, 4, 3)).train()
     image, masks = torch.rand(1, 3, 24, 24), WindowMasks(3, 8, (24, 24), CPU)
     incremental = IncrementalFormat(Format(model), windows_of(masks))
     with torch.inference_mode():
@@ -498,7 +547,7 @@ def test_a_step_that_is_known_is_not_repeated() -> None:
         return first + second
 
     recording, image = Recording(), torch.zeros(2)
-    for second in (1.0, 1.0, 3.0):
+    for second in (1.0, 1.0, 3.0, 3.0):
         recording.rewind()
         middle = recording.result(add, image, second)
         assert recording.result(add, middle, 5.0).tolist() == [second + 5] * 2

@@ -73,6 +73,15 @@ def test_a_map_that_looks_like_the_masks_is_found() -> None:
     assert abs(found[2]) < 0.1
 
 
+def test_a_map_upside_down_has_the_opposite_ranks() -> None:
+    """Signs count: the negative of a map is at -1, its absolute values are another map."""
+    varying = RANDOM.normal(size=(4, 5, 6))
+    assert spearman(varying, -varying) == pytest.approx(-1)
+    assert spearman(varying, np.exp(varying)) == pytest.approx(1)
+    assert pearson(varying, np.exp(varying)) < 0.95
+    assert abs(spearman(varying, np.abs(varying))) < 0.5
+
+
 @pytest.mark.parametrize("number", [2, 3, 50])
 def test_pairwise_correlation_is_the_mean_of_all_pairs(number: int) -> None:
     """The closed form gives what all pairs give one by one."""

@@ -52,3 +52,46 @@ def test_torchscript_cannot_be_randomized() -> None:
     with pytest.raises(NotImplementedError, match="TorchScript"):
         randomized_copy(nn.Sequential(nn.Linear(4, 4), scripted), 0)
     assert all(torch.equal(value, before[name]) for name, value in scripted.state_dict().items())
+
+
+def test_nothing_is_shared_but_what_is_shared_within() -> None:
+    """Training the copy moves no statistics of the model; a weight used in two places is one in the copy, too."""
+    model = nn.Sequential(nn.Conv2d(3, 3, 3), nn.BatchNorm2d(3), nn.Conv2d(3, 3, 3)).eval()
+    model[2].weight = model[0].weight
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    copy = cast(nn.Sequential, randomized_copy(model, 0))
+    assert copy[2].weight is copy[0].weight
+    own = {id(value) for value in (*copy.parameters(), *copy.buffers())}
+    assert not own & {id(value) for value in (*model.parameters(), *model.buffers())}
+    copy.train()(IMAGES)
+    assert copy[1].num_batches_tracked == 1
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert not model.training
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+def test_recurrent_layers_use_the_new_weights(kind: type[nn.LSTM | nn.GRU | nn.RNN]) -> None:
+    """They keep a second list of their weights, which must not be the model's."""
+    model = kind(4, 5)
+    copy = randomized_copy(model, 0)
+    values = torch.rand(7, 2, 4)
+    with torch.no_grad():
+        expected, found = model(values)[0], copy(values)[0]
+        assert (expected - found).abs().max() > 0.01
+        rebuilt = kind(4, 5)
+        rebuilt.load_state_dict(copy.state_dict())
+        torch.testing.assert_close(found, rebuilt(values)[0])
+
+
+def test_scores_of_a_deep_network_still_vary() -> None:
+    """With batch norms that have seen data, the copy tells images apart far beyond rounding."""
+    torch.manual_seed(0)
+    layers = [each for _ in range(12) for each in (nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU())]
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
+    images = torch.rand(32, 3, 16, 16)
+    with torch.no_grad():
+        for _ in range(40):
+            model(images)
+        scores = randomized_copy(model.eval(), 0)(images).softmax(dim=1)
+    assert scores.std(dim=0).max() > 1e-5
+    assert scores.max() < 0.999

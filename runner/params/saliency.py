@@ -199,6 +199,11 @@ class SaliencyParams(param.Parameterized):
         doc="exact: float32, repeats bit for bit. fast: bfloat16 where the device computes in it, torch.compile where "
         "there is a compiler; the agreement with exact is measured on the first images.",
     )
+    saliency_incremental = param.Boolean(
+        default=True,
+        doc="sliding_window, sliding_radial, with fused and exact, on a CPU: compute again only the activations that a "
+        "window changes, where that halves the work and a check finds the same scores.",
+    )
     saliency_seed = param.Integer(default=0, bounds=(0, 2**32 - 1), doc="Seed of the masks.")
     saliency_strategy = param.Selector[Any](
         default="fused",

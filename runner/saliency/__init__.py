@@ -6,7 +6,8 @@ ones) and asks a strategy, chosen by :mod:`strategies`, for :mod:`raw_maps` of t
 
 - The engine: :mod:`fused` brings the model into its cheapest :mod:`forward_format` and runs the loop of :mod:`engine`
   over :mod:`masks` and :mod:`fills`; :mod:`perturbations` says what a method does with them, :mod:`quality` how good
-  a map is.
+  a map is. Windows may need only part of a forward pass: :mod:`incremental`, on :mod:`patched` tensors and the boxes
+  of :mod:`reach`.
 - xaitk-saliency itself: :mod:`reference` runs it by :mod:`low_level` or :mod:`high_level` steps. :mod:`methods` says
   which classes of it a method stands for; :mod:`occlusion`, :mod:`scoring`, :mod:`classifier` are the parts.
 - Other models and methods: :mod:`detections`, :mod:`similarity` (both by :mod:`mask_weights`), :mod:`white_box`.

@@ -120,6 +120,7 @@ class Engine:
         targets: str | Sequence[int],
         centered: bool,
         target_quality: float | None,
+        expect: Callable[[Tensor, int], None] | None = None,
     ) -> None:
         """Plan the forward passes.
 
@@ -131,10 +132,12 @@ class Engine:
             targets: The parameter ``saliency_targets``.
             centered: Whether to subtract the mean score over the masks.
             target_quality: The predicted correlation with the converged map at which to stop; None: use all masks.
+            expect: Is told the image and its first row of masks before each forward pass with one image.
         """
         self.perturbation = perturbation
         masks = perturbation.masks
         self._score = score
+        self._expect = expect
         self._targets = targets
         self._centered = centered
         self._target_quality = target_quality if perturbation.is_random else None
@@ -185,6 +188,8 @@ class Engine:
         for number in range(num_passes):
             part = slice(number * num_rows, (number + 1) * num_rows)
             images = self._hidden(active, [blocks[job.position][part] for job in active])
+            if self._expect is not None:
+                self._expect(active[0].image, active[0].position + part.start)
             scores = self._score(images).view(self.schedule.num_images, num_rows, -1)
             for job, own in zip(active, scores, strict=False):
                 if not job.position and not number:

@@ -21,6 +21,7 @@ from runner.saliency.forward_format import (
     full_precision,
     probed_batch_size,
 )
+from runner.saliency.incremental import incremental_format
 from runner.saliency.perturbations import create_perturbation
 from runner.saliency.quality import correlation
 from runner.saliency.raw_maps import RawMaps
@@ -92,16 +93,20 @@ class FusedStrategy:
             form = fast_format(form, self._score, image.repeat(batch_size, *[1] * (image.ndim - 1)))
         while len(self._engines) >= NUM_ENGINES:
             self._engines.pop(next(iter(self._engines)))
+        incremental = None
+        if container.saliency_incremental and not (fast or perturbation.is_random):
+            incremental = incremental_format(form, self._score, image, perturbation.masks, batch_size)
         engine = self._engines[key] = Engine(
             perturbation,
-            functools.partial(form.scores, self._score),
+            functools.partial((incremental or form).scores, self._score),
             batch_size=batch_size,
-            num_images=self._num_images,
+            num_images=1 if incremental else self._num_images,
             targets=container.saliency_targets,
             centered=container.saliency_centered,
             target_quality=container.saliency_target_quality,
+            expect=incremental.expect if incremental else None,
         )
-        log.debug("saliency: %s, %s", form.describe(), engine.schedule)
+        log.debug("saliency: %s, %s", (incremental or form).describe(), engine.schedule)
         return engine
 
     def _score(self, model: nn.Module, images: Tensor) -> Tensor:

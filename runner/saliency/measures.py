@@ -37,6 +37,9 @@ def entropy(maps: Array) -> Array:
 def mask_correlation(maps: Array, mean_mask: Array) -> Array:
     """Return the Pearson correlation of each map with the mean of the masks: an artefact of the method if it is high.
 
+    Random masks do not show each pixel equally often. A map that looks like how often shows the masks and not the
+    model, as that of RISE without centring does for a score that hardly changes. The measure is our own.
+
     Args:
         maps: float (T, *size).
         mean_mask: float (*size).
@@ -48,13 +51,30 @@ def mask_correlation(maps: Array, mean_mask: Array) -> Array:
 
 
 def pearson(first: Array, second: Array) -> float:
-    """Return the Pearson correlation of two maps of one size; NaN where one is constant or not finite."""
+    """Return the Pearson correlation of two maps of one size, of signed values.
+
+    The covariance of their pixels over both standard deviations, -1 to 1. Between the maps of two seeds it is the
+    repeatability of a method with random masks.
+
+    Returns:
+        NaN where one is constant or not finite.
+    """
     a, b = _standardized(first), _standardized(second)
     return math.nan if a is None or b is None else float(a @ b)
 
 
 def spearman(first: Array, second: Array) -> float:
-    """Return the rank correlation of two maps of one size, with mean ranks for ties; NaN where one is constant."""
+    """Return Spearman's rank correlation of two maps of one size, of signed values: Pearson's of their ranks.
+
+    Equal values have the mean of their ranks. Adebayo et al. 2018 (arXiv:1810.03292) compare the maps of a trained and
+    of a random model by it, once of the maps as they are and once of their absolute values. We take the maps as they
+    are: ours are positive for evidence and negative for what speaks against it, which absolute values would mix up. A
+    random model has no reason to prefer a class, so that a map turned upside down is as suspicious as one that stays;
+    the measure is therefore the absolute value of the correlation. Unrelated smooth maps do not come out at 0.
+
+    Returns:
+        NaN where one is constant or not finite.
+    """
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
         return math.nan
     return pearson(rankdata(first), rankdata(second))
@@ -63,8 +83,9 @@ def spearman(first: Array, second: Array) -> float:
 class PairwiseCorrelation:
     """The mean Pearson correlation of all pairs of maps, without keeping the maps.
 
-    With every map standardised to length 1, the squared length of their sum is the sum over all pairs. Maps that are
-    constant are left out. Maps of another size than the first are not comparable and are left out as well.
+    High where maps look alike whatever the image: they explain the data set or the method, not the image. With each
+    of n maps z standardised to mean 0 and length 1, the mean over pairs is ``(|sum z|^2 - n) / (n (n - 1))``. Maps that
+    are constant or not finite are left out. Maps of another size than the first are not comparable and left out, too.
     """
 
     def __init__(self) -> None:
