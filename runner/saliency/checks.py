@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -73,9 +74,8 @@ class Checks:
         found: dict[str, float] = {}
         if explanation.is_flagged(place):
             return found
-        if self._chosen & {"deletion", "insertion"}:
-            curves = self._curves(explanation, place, image)
-            found = {name: value for name, value in curves.items() if name.split("_")[-2] in self._chosen}
+        if chosen := [name for name in ("deletion", "insertion") if name in self._chosen]:
+            found = self._curves(explanation, place, image, chosen)
         target, maps = int(explanation.targets[place]), explanation.maps[place]
         if "randomization" in self._chosen:
             random = self._random_model(image)
@@ -86,10 +86,10 @@ class Checks:
             found["repeatability"] = pearson(maps, self._other_map("other seed", self._model, image, target))
         return found
 
-    def _curves(self, explanation: Explanation, place: int, image: Tensor) -> dict[str, float]:
+    def _curves(self, explanation: Explanation, place: int, image: Tensor, chosen: Sequence[str]) -> dict[str, float]:
         container = self._container
         fill = container.saliency_fill if container.saliency_method != "mc_rise" else "mean"  # it has colours instead
-        curves = deletion_insertion(
+        areas = deletion_insertion(
             lambda images: checked_scores(container, self._model, images),
             image,
             fill_of(fill, image),
@@ -97,9 +97,10 @@ class Checks:
             torch.tensor([int(explanation.targets[place])], device=image.device),
             steps=NUM_STEPS,
             batch_size=container.saliency_batch_size or BATCH_SIZE,
-            seed=container.saliency_seed,
+            seed=(container.saliency_seed, explanation.index),
+            curves=chosen,
         )
-        return {name: float(values[0]) for name, values in curves.items()}
+        return {name: float(values[0]) for name, values in areas.items()}
 
     def _random_model(self, image: Tensor) -> nn.Module | None:
         """Return the model with random weights; None where there can be none that predicts something else."""
@@ -116,11 +117,13 @@ class Checks:
         return self._random[0]
 
     def _other_map(self, kind: str, model: nn.Module, image: Tensor, target: int) -> Array:
-        """Return the map of the same target, float (*size), of another model or with another seed."""
+        """Return the map of the same target, float (*size), of a model with masks of another seed.
+
+        With the same masks, what they leave in a map would pass for likeness of the models.
+        """
         if kind not in self._others:
-            changes: dict[str, Any] = {"saliency_targets": "label", "saliency_precision": "exact"}
-            if kind == "other seed":
-                changes["saliency_seed"] = (self._container.saliency_seed + 1) % 2**32
+            seed = (self._container.saliency_seed + 1) % 2**32
+            changes = {"saliency_targets": "label", "saliency_precision": "exact", "saliency_seed": seed}
             container = cast("LightningContainer", _Changed(self._container, changes))
             self._others[kind] = create_strategy(container, model, image[None], 1)
         [raw] = self._others[kind].explain(image[None], [target], None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,8 @@ def deletion_insertion(
     *,
     steps: int = 32,
     batch_size: int = 64,
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
+    curves: Collection[str] = ("deletion", "insertion"),
 ) -> dict[str, Array]:
     """Return the areas under the deletion and insertion curves (Petsiuk et al. 2018, arXiv:1806.07421, section 4).
 
@@ -51,9 +52,10 @@ def deletion_insertion(
         steps: Steps from the whole image to none; at most one per pixel.
         batch_size: Images in a forward pass, the same number in each: the last one is filled up.
         seed: Of the random order, which is one for all maps and the same on every machine.
+        curves: Which of the two to make.
 
     Returns:
-        ``deletion_auc``, ``insertion_auc``, ``random_deletion_auc`` and ``random_insertion_auc``, float32 (T,) each;
+        ``deletion_auc`` and ``random_deletion_auc``, ``insertion_auc`` and ``random_insertion_auc``, float32 (T,) each;
         NaN where a score is.
     """
     num_pixels = math.prod(image.shape[1:])
@@ -65,10 +67,11 @@ def deletion_insertion(
     wanted += [(shuffled.view(image.shape[1:]), count, targets) for count in counts]
     with full_precision(image.device):
         start = blurred(image, BLUR_SIGMA * max(1.0, max(image.shape[1:]) / 224))
+    sources = {"deletion": (fill.to(image).expand_as(image), image), "insertion": (image, start)}
     part = torch.tensor(counts, dtype=torch.float64) / num_pixels
     areas: dict[str, Array] = {}
-    for name, inside, outside in (("deletion", fill.to(image).expand_as(image), image), ("insertion", image, start)):
-        values = _scores(score, inside, outside, wanted, batch_size)
+    for name in curves:
+        values = _scores(score, *sources[name], wanted, batch_size)
         own, random = values[: len(values) // 2], values[len(values) // 2 :]
         areas[f"{name}_auc"] = torch.trapezoid(own.view(len(maps), len(counts)), part).float().numpy()
         areas[f"random_{name}_auc"] = torch.trapezoid(random.view(len(counts), len(maps)).T, part).float().numpy()
