@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -111,36 +112,36 @@ def test_two_errors_at_once_are_both_told(caplog: pytest.LogCaptureFixture) -> N
     assert "writing failed too: OSError: the disk is full" in caplog.text
 
 
-@pytest.fixture
+@contextmanager
 def small_files() -> Iterator[None]:
-    """No file may grow beyond 10 kB, as on a disk that is full."""
+    """No file may grow beyond 10 kB, as on a disk that is full; not while pytest writes, whose output may be a file."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, handler)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
-@pytest.mark.usefixtures("small_files")
 @pytest.mark.parametrize("shard_size", [1, 4])
 def test_a_write_that_the_system_refuses_ends_the_work(tmp_path: Path, shard_size: int) -> None:
     """The error of the system reaches the caller; what was written before is whole, nothing else is there."""
     folder = SaliencyFolder(tmp_path, shard_size)
     folder.open({})
     large = make_explanation(1, image=np.random.default_rng(0).random((3, 64, 64), dtype=np.float32))
-    with pytest.raises(OSError, match="File too large"):
+    with small_files(), pytest.raises(OSError, match="File too large"):
         put_all((folder.write, explanation) for explanation in (make_explanation(0), large, make_explanation(2)))
     assert [each.index for each in SavedMaps(tmp_path)] == [0]
     assert SaliencyFolder(tmp_path, shard_size).open({}) == {0}
     assert not list(tmp_path.rglob("*.tmp"))
 
 
-@pytest.mark.usefixtures("small_files")
 def test_a_full_disk_ends_the_phase(tmp_path: Path) -> None:
     """What the disk refuses is no failure of an image: the phase ends with the error of the system."""
     run = make_run(tmp_path, Sample(saliency_window_size=16, saliency_stride=16), Images(size=64))
-    with pytest.raises(OSError, match="File too large"):
+    with small_files(), pytest.raises(OSError, match="File too large"):
         explain(run)
     assert not (tmp_path / "saliency" / "failures.csv").exists()
     assert list((tmp_path / "saliency" / "maps").iterdir()) == []
