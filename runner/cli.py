@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from runner.atomic_files import finite
-from runner.command_line import Request, parse_command_line, program_name
+from runner.command_line import OPTIONS, Request, parse_command_line, program_name
 from runner.environment import redact_urls
 from runner.errors import (
     EXIT_DONE,
@@ -90,7 +90,7 @@ def _dispatch(request: Request, argv: Sequence[str], outcome: dict[str, Any]) ->
     if request.version:
         print(__version__)
         return EXIT_DONE
-    commands = {"list": _list, "new": _new, "doctor": _doctor}
+    commands = {"list": _list, "new": _new, "doctor": _doctor, "queue": _queue, "work": _work, "trial": _trial}
     command = "list" if request.list else request.command
     if request.help and (command in commands or (request.model is None and not request.config)):
         from runner.help_text import program_help
@@ -101,6 +101,9 @@ def _dispatch(request: Request, argv: Sequence[str], outcome: dict[str, Any]) ->
         return commands[command](request)
     if request.help or request.print_config:
         return _show_container(request)
+    if request.sweep or request.enqueue or _resumes_sweep(request):
+        return _sweep(request, argv)
+    _refuse_sweep_options(request)
     return _run(request, argv, outcome)
 
 
@@ -123,6 +126,46 @@ def _run(request: Request, argv: Sequence[str], outcome: dict[str, Any]) -> int:
     if joined_run_folder() is None:
         _print_result(result)
     return EXIT_DONE
+
+
+def _resumes_sweep(request: Request) -> bool:
+    return request.resume is not None and (Path(request.resume) / "plan.json").is_file()
+
+
+def _refuse_sweep_options(request: Request) -> None:
+    """Refuse options that would silently do nothing for a single run."""
+    for name, option in OPTIONS.items():
+        if option.doc.startswith("Sweeps: ") and getattr(request, name):
+            raise UsageError(f"--{name} is for sweeps: add --sweep.")
+
+
+def _sweep(request: Request, argv: Sequence[str]) -> int:
+    from runner.preparation import Plan
+    from runner.sweep.command import sweep
+
+    if request.model is None and not request.config and request.resume is None:
+        request = _with_default_model(request)
+    fields = _plan_fields(request) | {"resume": None, "output_to": None}
+    return sweep(request, Plan(**fields, command_line=[sys.argv[0], *argv]))
+
+
+def _work(request: Request) -> int:
+    from runner.sweep.command import work
+
+    return work(request)
+
+
+def _queue(request: Request) -> int:
+    from runner.sweep.queue_commands import queue_command
+
+    print(queue_command(request.arguments, Path(request.output_to or "outputs").expanduser().absolute()))
+    return EXIT_DONE
+
+
+def _trial(request: Request) -> int:
+    from runner.sweep.command import trial
+
+    return trial(*request.arguments)
 
 
 def _plan_fields(request: Request) -> dict[str, Any]:
@@ -206,7 +249,7 @@ def _doctor(request: Request) -> int:
 
 
 def _print_result(result: Any) -> None:
-    from runner.progress import format_metrics
+    from runner.number_text import format_metrics
     from runner.run_record import shown
 
     folder = RunFolder(result.folder)

@@ -17,8 +17,12 @@ COMMANDS = {
     "list": "Show the containers there are: name, place, first line of the docstring.",
     "new": "NAME: write a commented container file and a test for it.",
     "doctor": "Check versions, devices, write access and known breakages, with the cure for each.",
+    "work": "Run what lies in the queue, until it is empty.",
+    "queue": "Show the queue; queue pause|resume|cancel|retry NAME[/TRIAL], queue priority NAME NUMBER change it.",
+    "trial": "FOLDER NUMBER: run one trial of a sweep; the supervisor calls this.",
 }
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+_NUM_ARGUMENTS = {"new": (1, 1), "trial": (2, 2), "queue": (0, 3)}
 _NEGATIVE_NUMBER = re.compile(r"-(\d|\.\d|inf|nan)")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
@@ -31,6 +35,8 @@ class Option:
     value: str = ""
     """How help names the value; empty for a switch."""
     repeatable: bool = False
+    may_be_bare: bool = False
+    """Whether it may stand without its value."""
 
 
 OPTIONS = {
@@ -40,6 +46,32 @@ OPTIONS = {
     "config": Option("YAML file with values, or its bare name in configs/; may be repeated, later wins.", "FILE", True),
     "resume": Option("Go on with the run in this folder: finish only what is missing.", "FOLDER"),
     "output_to": Option("Make the run folder here instead of ./outputs.", "FOLDER"),
+    "sweep": Option(
+        "Run many trials: NAME=VALUES such as l_rate=1e-4,1e-3 or log(1e-4,1e-1), a YAML file, or alone for the "
+        "container's own search space; may be repeated.",
+        "NAME=VALUES",
+        repeatable=True,
+        may_be_bare=True,
+    ),
+    "sweep_sampler": Option("Sweeps: grid, random, sobol, tpe, gp or cmaes.", "NAME"),
+    "sweep_num_trials": Option("Sweeps: how many settings to try; a grid has all.", "NUMBER"),
+    "sweep_metric": Option("Sweeps: metric to optimise, or several: val_loss,val_acc.", "NAME"),
+    "sweep_direction": Option("Sweeps: minimize or maximize, one for each metric.", "WORD"),
+    "sweep_pruner": Option("Sweeps: stop bad trials early by median, asha or hyperband.", "NAME"),
+    "sweep_seed": Option("Sweeps: seed of the sampler (default 0).", "NUMBER"),
+    "sweep_time": Option("Sweeps: stop after this time, such as 90min or 2h; trials stay open.", "TIME"),
+    "max_failures": Option("Sweeps: pause after this many failed trials.", "NUMBER"),
+    "different_seeds": Option("Sweeps: run each setting with this many seeds, from random_seed on.", "NUMBER"),
+    "workers": Option("Sweeps: trials at a time (default: one per GPU, else one per core).", "NUMBER"),
+    "devices_per_trial": Option("Sweeps: devices that each trial trains on (default 1).", "NUMBER"),
+    "trial_timeout": Option("Sweeps: fail a trial that takes longer, such as 30min.", "TIME"),
+    "stall_timeout": Option("Sweeps: fail a trial that finishes no epoch and no phase for so long.", "TIME"),
+    "fail_fast": Option("Sweeps: stop at the first trial that fails."),
+    "retry_failed": Option("Sweeps: run the trials again that failed."),
+    "new": Option("Sweeps: start another one, even if there is one with the same settings."),
+    "extend": Option("Sweeps: add to the newest sweep of the container, or to the one in --resume."),
+    "enqueue": Option("Put the run or the sweep into the queue for the command work, and stop."),
+    "dry_run": Option("Sweeps: print what would be run, and stop."),
     "print_config": Option("Print every value of the container as commented YAML, and stop."),
     "list": Option("The same as the command list."),
     "quiet": Option("Print only warnings, errors and the last lines."),
@@ -72,6 +104,27 @@ class Request:
     config: tuple[str, ...] = ()
     resume: str | None = None
     output_to: str | None = None
+    sweep: tuple[str, ...] = ()
+    """Files and ``NAME=VALUES``; empty texts for ``--sweep`` alone."""
+    sweep_sampler: str | None = None
+    sweep_num_trials: str | None = None
+    sweep_metric: str | None = None
+    sweep_direction: str | None = None
+    sweep_pruner: str | None = None
+    sweep_seed: str | None = None
+    sweep_time: str | None = None
+    max_failures: str | None = None
+    different_seeds: str | None = None
+    workers: str | None = None
+    devices_per_trial: str | None = None
+    trial_timeout: str | None = None
+    stall_timeout: str | None = None
+    fail_fast: bool = False
+    retry_failed: bool = False
+    new: bool = False
+    extend: bool = False
+    enqueue: bool = False
+    dry_run: bool = False
     print_config: bool = False
     list: bool = False
     quiet: bool = False
@@ -140,7 +193,7 @@ def _split(argv: Sequence[str]) -> tuple[str, tuple[str, ...], list[Override]]:
         if not words[0].startswith("-"):
             positional.append(words.pop(0))
         else:
-            options.append(_take_option(words, may_take_next=command != "new" or bool(positional)))
+            options.append(_take_option(words, may_take_next=len(positional) >= _NUM_ARGUMENTS.get(command, (0, 0))[0]))
     _check_positional(command, positional)
     return command, tuple(positional), options
 
@@ -163,11 +216,12 @@ def _looks_like_a_value(word: str) -> bool:
 
 
 def _check_positional(command: str, positional: Sequence[str]) -> None:
-    allowed = 1 if command == "new" else 0
-    if len(positional) > allowed:
-        raise UsageError(f"Unexpected argument {positional[allowed]!r}; options look like --name=value.")
-    if len(positional) < allowed:
-        raise UsageError("new needs the name of the container to write: new MyContainer.")
+    least, most = _NUM_ARGUMENTS.get(command, (0, 0))
+    if len(positional) > most:
+        raise UsageError(f"Unexpected argument {positional[most]!r}; options look like --name=value.")
+    if len(positional) < least:
+        needs = {"new": "the name of the container to write: new MyContainer", "trial": "a sweep and a number"}
+        raise UsageError(f"{command} needs {needs[command]}.")
 
 
 def _add_option(values: dict[str, Any], option: Override) -> None:
@@ -179,10 +233,10 @@ def _add_option(values: dict[str, Any], option: Override) -> None:
             values[option.name] = True if option.value is None else truth_value(option.value)
         except ValueError as error:
             raise UsageError(f"--{option.flag}: {error}.") from None
-    elif not option.value:
+    elif not option.value and not (known.may_be_bare and option.value is None):
         raise UsageError(f"--{option.flag} needs a value: --{option.flag}={known.value}.")
     elif known.repeatable:
-        values[option.name] = (*values.get(option.name, ()), option.value)
+        values[option.name] = (*values.get(option.name, ()), option.value or "")
     else:
         values[option.name] = option.value
 

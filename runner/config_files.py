@@ -34,7 +34,7 @@ def read_config(name: str, configs_folder: Path) -> list[ConfigValue]:
         ConfigFileError: a file is missing or no strict YAML mapping, or files extend each other in a circle.
     """
     reader = _Reader(configs_folder)
-    reader.read(_find(name, Path(), configs_folder, place="--config"))
+    reader.read(find_config(name, Path(), configs_folder, place="--config"))
     return reader.values
 
 
@@ -65,7 +65,7 @@ class _Reader:
         for node in value.node.items if isinstance(value.node, ListNode) else (value.node,):
             if not isinstance(node, Scalar) or node.is_null:
                 raise ConfigFileError(f"{place}: extends takes the name of a file or a list of names.")
-            self.read(_find(node.text, value.file.parent, self._configs_folder, place=place), chain)
+            self.read(find_config(node.text, value.file.parent, self._configs_folder, place=place), chain)
 
 
 def _values_in(file: Path) -> list[ConfigValue]:
@@ -87,8 +87,12 @@ def _name(key: Scalar) -> str:
     return key.text.replace("-", "_")
 
 
-def _find(name: str, folder: Path, configs_folder: Path, *, place: str) -> Path:
-    """Return the file called *name*, as a path from *folder* or as a bare name in *configs_folder*."""
+def find_config(name: str, folder: Path, configs_folder: Path, *, place: str) -> Path:
+    """Return the file called *name*, as a path from *folder* or as a bare name in *configs_folder*.
+
+    Raises:
+        ConfigFileError: there is none; the message begins with *place*.
+    """
     candidates = list(_candidates(name, [folder, configs_folder]))
     for candidate in candidates:
         if _is_file(candidate):

@@ -51,6 +51,12 @@ class UserCodeError(RunnerError):
     exit_code = EXIT_FAILED
 
 
+class TrialPrunedError(RunnerError):
+    """The pruner of a sweep ended a trial that does not look good."""
+
+    exit_code = EXIT_DONE
+
+
 class RunInterrupted(BaseException):
     """A signal asked the run to stop. Not an ``Exception``, so that no user code swallows it by accident."""
 

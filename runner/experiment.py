@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from runner.container import LightningContainer
 from runner.environment import redact
-from runner.errors import RunFailedError, RunInterrupted
+from runner.errors import RunFailedError, RunInterrupted, TrialPrunedError
 from runner.log_setup import FILE_ONLY, RunContext, console_logging, log_to_file
 from runner.preparation import Plan, Prepared, prepare
 from runner.process_state import joined_run_folder, run_environment
@@ -113,8 +113,10 @@ def execute(plan: Plan, context: RunContext, on_folder: Callable[[Path], None] =
     prepared = prepare(plan)
     joined = joined_run_folder()
     if joined is not None:
-        return _run_as_other_rank(prepared, RunFolder(joined), context)
-    if plan.resume is not None:
+        return _run_as_other_rank(plan, prepared, RunFolder(joined), context)
+    if plan.trial is not None:
+        folder = plan.trial.folder
+    elif plan.resume is not None:
         folder = RunFolder.open(plan.resume)
     else:
         folder = RunFolder.create((plan.output_to or Path("outputs")).expanduser().absolute(), prepared.name)
@@ -126,7 +128,8 @@ def execute(plan: Plan, context: RunContext, on_folder: Callable[[Path], None] =
             stack.enter_context(status.heartbeat())
             return _run_recorded(plan, prepared, folder, status, context)
     finally:
-        folder.unlock()
+        if plan.trial is None:
+            folder.unlock()
 
 
 def _run_recorded(
@@ -138,10 +141,14 @@ def _run_recorded(
         with stop.installed():
             record(plan, prepared, folder)
             with run_environment(folder.path):
-                _run_phases(prepared, folder, status, stop, context, resuming=plan.resume is not None)
+                _run_phases(plan, prepared, status, stop, context)
     except RunInterrupted as error:
         status.update(state="interrupted", exit_reason=str(error))
         log.warning("%s in phase %s. Go on with: %s", error, context.phase, resume_command(folder))
+        raise
+    except TrialPrunedError as error:
+        status.update(state="pruned", exit_reason=str(error))
+        log.info("%s", error)
         raise
     except BaseException as error:
         status.update(state="failed", exit_reason=redact(f"{type(error).__name__}: {error}"))
@@ -152,16 +159,9 @@ def _run_recorded(
     return result
 
 
-def _run_phases(
-    prepared: Prepared,
-    folder: RunFolder,
-    status: StatusFile,
-    stop: StopSignals,
-    context: RunContext,
-    *,
-    resuming: bool,
-) -> None:
+def _run_phases(plan: Plan, prepared: Prepared, status: StatusFile, stop: StopSignals, context: RunContext) -> None:
     """Set up the container and go through the phases; those that an earlier attempt finished are left out."""
+    folder = status.folder
     _enter(context, status, "setup")
     if prepared.container.number_of_cross_validation_splits and not prepared.container.is_cross_validation_fold:
         log.warning("cross_validation_split_index is not set: this run trains no fold of the cross validation")
@@ -172,7 +172,8 @@ def _run_phases(
     run = _set_up(prepared, folder, stop)
     run.on_epoch_finished = lambda epochs: status.update(epochs_finished=epochs)
     run.on_found_values = lambda values: record_found(prepared, folder, values)
-    if resuming:
+    run.should_prune = plan.trial.should_prune if plan.trial is not None else None
+    if plan.resume is not None:
         _find_resume_point(run, status, prepared.changed)
     finished = [name for name, outcome in status.phases.items() if outcome["state"] == "completed"]
     for name, phase in PHASES.items():
@@ -220,7 +221,7 @@ def _set_up(prepared: Prepared, folder: RunFolder, stop: StopSignals) -> Run:
     return Run(container, folder, model, data, stop=stop, set_by=prepared.values.origins)
 
 
-def _run_as_other_rank(prepared: Prepared, folder: RunFolder, context: RunContext) -> RunResult:
+def _run_as_other_rank(plan: Plan, prepared: Prepared, folder: RunFolder, context: RunContext) -> RunResult:
     """Take part in the training that the first process started; it does everything else alone."""
     from runner.run_state import local_rank
 
@@ -231,6 +232,7 @@ def _run_as_other_rank(prepared: Prepared, folder: RunFolder, context: RunContex
         from runner.phases.training import train
 
         run = _set_up(prepared, folder, stop)
+        run.should_prune = plan.trial.should_prune if plan.trial is not None else None
         if folder.read_status().get("attempts", 1) > 1:
             run.resume_checkpoint = _resume_checkpoint(run)
         train(run)
@@ -300,7 +302,7 @@ def _result(prepared: Prepared, folder: RunFolder, status: StatusFile) -> RunRes
 
 
 def _say_outcome(name: str, outcome: PhaseResult, seconds: float) -> None:
-    from runner.progress import format_metrics, format_seconds
+    from runner.number_text import format_metrics, format_seconds
 
     if outcome.skipped:
         logging.getLogger(FILE_ONLY).info("%s skipped: %s", name, outcome.skipped)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from runner.command_line import Override
 from runner.config_files import ConfigValue, read_config
@@ -35,6 +35,18 @@ class Plan:
     resume: Path | None = None
     output_to: Path | None = None
     command_line: Sequence[str] = ()
+    trial: Trial | None = None
+    """Set for a trial of a sweep, whose folder is there already."""
+
+
+class Trial(Protocol):
+    """What a run must know of the sweep that it is a trial of."""
+
+    folder: RunFolder
+    """Its run folder, which the caller has locked."""
+
+    should_prune: Callable[[int], bool] | None
+    """Tells whether the trial is to end before an epoch, counted from 0; None in a sweep without a pruner."""
 
 
 @dataclass(frozen=True)

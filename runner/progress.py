@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Mapping
 from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
@@ -20,26 +19,14 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from runner.number_text import format_metrics, format_seconds
+
 log = logging.getLogger(__name__)
 
 
 def progress_callback() -> Callback:
     """Return what shows the progress of training, as the terminal allows."""
     return TrainingBar() if sys.stdout is not None and sys.stdout.isatty() else EpochLines()
-
-
-def format_metrics(metrics: Mapping[str, Any]) -> str:
-    """Write metrics as ``val_loss 0.0512  val_acc 0.985``."""
-    return "  ".join(f"{name} {float(value):.4g}" for name, value in metrics.items())
-
-
-def format_seconds(seconds: float) -> str:
-    """Write a time as ``4.1 s``, ``3 min 20 s`` or ``2 h 05 min``."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
 
 
 class EpochLines(Callback):

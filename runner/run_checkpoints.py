@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from runner.atomic_files import link_or_copy
 from runner.errors import RunFailedError, did_you_mean
+from runner.metric_modes import mode_of
 from runner.metrics_file import MetricsFile
 from runner.random_states import get_random_states, set_random_states
 from runner.run_folder import RunFolder
@@ -24,14 +24,6 @@ from runner.stop_signals import StopSignals
 log = logging.getLogger(__name__)
 
 VALIDATION_LOSSES = ("val_loss", "val/loss", "valid_loss", "validation_loss", "val/Loss", "loss/val")
-_GOOD_WORDS = (
-    "acc accuracy auc auroc auprc rocauc prauc f1 f1score fbeta dice iou miou jaccard precision recall r2 score ap map "
-    "map50 psnr ssim kappa mcc sensitivity specificity correlation pearson spearman top1 top5"
-)
-MORE_IS_BETTER = frozenset(_GOOD_WORDS.split())
-"""Words in the name of a metric that say that more is better; all other metrics are taken for errors."""
-
-_WORD = re.compile(r"[A-Z]+(?![a-z])\d*|[A-Z]?[a-z]+\d*")
 
 
 class RunCheckpoints(Checkpoint):
@@ -91,17 +83,7 @@ class RunCheckpoints(Checkpoint):
     @property
     def mode(self) -> str:
         """``min`` or ``max``."""
-        return self.mode_of(self.monitor or "", self._asked_mode)
-
-    @staticmethod
-    def mode_of(monitor: str, asked: str) -> str:
-        """Return ``min`` or ``max``: what was asked for, or for ``auto`` what the name of the metric says."""
-        if asked != "auto":
-            return asked
-        words = [word.lower() for word in _WORD.findall(monitor)]
-        is_error = any(word in ("loss", "error", "err") for word in words)
-        more = any(word in MORE_IS_BETTER or word.startswith(("acc", "auc", "auroc")) for word in words)
-        return "max" if more and not is_error else "min"
+        return mode_of(self.monitor or "", self._asked_mode)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs: scores so far, where in an epoch this is, and the random generators."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from contextlib import suppress
@@ -12,6 +11,7 @@ from typing import Any
 
 from runner.atomic_files import sync_folder, write_json
 from runner.errors import RunFailedError, UsageError
+from runner.folder_lock import FolderLock
 
 RUN_FOLDER_VARIABLE = "LIGHTCASE_RUN_FOLDER"
 """Environment variable through which the processes of one run find its folder."""
@@ -22,7 +22,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
-        self._lock: int | None = None
+        self._lock = FolderLock(self.path)
 
     @classmethod
     def create(cls, root: Path, container_name: str) -> RunFolder:
@@ -51,12 +51,25 @@ class RunFolder:
             UsageError: there is no run folder at *path*, or another process is working in it.
         """
         folder = cls(path.resolve())
-        if not folder.config.is_file() or not folder.status.is_file():
+        if not folder.can_resume:
             raise UsageError(f"{path} is no run folder: it has no {folder.config.name} and {folder.status.name}.")
         folder.lock()
-        for rest in folder.path.rglob(".*.tmp"):  # of a process that was killed while it wrote
-            rest.unlink()
+        folder.clean()
         return folder
+
+    @property
+    def can_resume(self) -> bool:
+        """Whether a run has begun in the folder, so that there is something to go on with."""
+        return self.config.is_file() and self.status.is_file()
+
+    def clean(self) -> None:
+        """Remove what a process left that was killed while it wrote."""
+        for rest in self.path.rglob(".*.tmp"):
+            rest.unlink(missing_ok=True)
+
+    def try_lock(self) -> bool:
+        """Take the folder as :meth:`lock` does; return False if another process has it."""
+        return self._lock.take()
 
     def lock(self) -> None:
         """Take the folder for this process until it ends; the kernel frees it, however that happens.
@@ -64,21 +77,13 @@ class RunFolder:
         Raises:
             UsageError: another process has it.
         """
-        self._lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        os.register_at_fork(after_in_child=self.unlock)  # data loader workers must not keep it
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not self.try_lock():
             status = self.read_status()
-            self.unlock()
-            raise UsageError(f"{self.path} is in use by process {status.get('pid')} on {status.get('host')}.") from None
+            raise UsageError(f"{self.path} is in use by process {status.get('pid')} on {status.get('host')}.")
 
     def unlock(self) -> None:
-        """Give the folder back; in a forked child this only closes the child's handle."""
-        if self._lock is not None:
-            with suppress(OSError):
-                os.close(self._lock)
-            self._lock = None
+        """Give the folder back."""
+        self._lock.give_back()
 
     @property
     def config(self) -> Path:

@@ -73,6 +73,8 @@ class Run:
     """Who set each parameter that is not at its default."""
     on_epoch_finished: Callable[[int], None] = field(default=lambda epochs: None)
     """Called with the number of epochs that last.ckpt holds, whenever it was written."""
+    should_prune: Callable[[int], bool] | None = None
+    """In a sweep with a pruner: tells before each epoch, counted from 0, whether the trial is to end there."""
     weights_from: str | None = None
     """Which weights the model holds, once they were chosen for what comes after training."""
     _inference_data: LightningDataModule | None = field(default=None, repr=False)

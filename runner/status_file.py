@@ -21,8 +21,9 @@ class StatusFile:
     """Keeps status.json up to date; every change is written at once, a heartbeat now and then."""
 
     def __init__(self, folder: RunFolder, model: str) -> None:
-        self._folder = folder
+        self.folder = folder
         self._lock = threading.Lock()
+        self._started = time.monotonic()
         earlier = folder.read_status()
         self._values: dict[str, Any] = {
             "model": model,
@@ -79,11 +80,8 @@ class StatusFile:
 
     def _write(self) -> None:
         self._values["heartbeat"] = _now()
-        self._values["uptime_seconds"] = round(time.monotonic() - _STARTED, 1)
-        write_json(self._folder.status, self._values)
-
-
-_STARTED = time.monotonic()
+        self._values["uptime_seconds"] = round(time.monotonic() - self._started, 1)
+        write_json(self.folder.status, self._values)
 
 
 def _now() -> str:

@@ -64,18 +64,18 @@ class StopSignals:
                 os._exit(128 + number)
             return
         if number == signal.SIGALRM:
-            _say(f"the step did not end within {GRACE_SECONDS} s: stopping now")
+            say(f"the step did not end within {GRACE_SECONDS} s: stopping now")
             raise RunInterrupted(self.requested or signal.SIGTERM)
         if self._deferring and self.requested is None:
             self.requested = number
-            _say(f"{signal.Signals(number).name}: stopping after this step; once more stops now")
+            say(f"{signal.Signals(number).name}: stopping after this step; once more stops now")
             signal.alarm(GRACE_SECONDS)
             return
         self.requested = number
         raise RunInterrupted(number)
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
     """Write to stderr without buffers or locks, which the code that was interrupted may hold."""
     with suppress(OSError):
         os.write(2, f"\n{text}\n".encode())

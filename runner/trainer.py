@@ -6,7 +6,7 @@ import importlib.util
 import inspect
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,7 +19,8 @@ from pytorch_lightning.profilers import AdvancedProfiler, Profiler, PyTorchProfi
 
 from runner.checkpoints import SafeCheckpointIO
 from runner.container import LightningContainer
-from runner.errors import UsageError, did_you_mean
+from runner.errors import TrialPrunedError, UsageError, did_you_mean
+from runner.metric_modes import mode_of
 from runner.metrics_file import MetricsFile
 from runner.progress import progress_callback
 from runner.run_checkpoints import RunCheckpoints
@@ -185,7 +186,7 @@ def _own_callbacks(run: Run, metrics: MetricsFile, arguments: dict[str, Any], th
     if arguments["enable_model_summary"] and not any(isinstance(each, ModelSummary) for each in theirs):
         own.append(ModelSummary())
     if container.early_stopping_patience is not None and container.monitor is not None:
-        mode = RunCheckpoints.mode_of(container.monitor, container.monitor_mode)
+        mode = mode_of(container.monitor, container.monitor_mode)
         own.append(EarlyStopping(container.monitor, mode=mode, patience=container.early_stopping_patience))
     if arguments["enable_checkpointing"]:
         own.append(
@@ -203,7 +204,24 @@ def _own_callbacks(run: Run, metrics: MetricsFile, arguments: dict[str, Any], th
         )
     else:
         own.append(StopOnSignal(run.stop))
+    if run.should_prune is not None:
+        own.append(Pruning(run.should_prune))
     return own
+
+
+class Pruning(Callback):
+    """Asks the sweep before each epoch but the first whether the trial is to go on."""
+
+    def __init__(self, should_prune: Callable[[int], bool]) -> None:
+        self._should_prune = should_prune
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Raise TrialPrunedError in all processes, if the first one says so."""
+        del pl_module
+        epoch = trainer.current_epoch
+        is_pruned = epoch > 0 and trainer.is_global_zero and self._should_prune(epoch)
+        if trainer.strategy.broadcast(is_pruned):
+            raise TrialPrunedError(f"pruned after {epoch} epochs")
 
 
 class IgnoredSettings(Callback):

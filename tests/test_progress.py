@@ -11,7 +11,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from runner.progress import EpochLines, TrainingBar, format_metrics, format_seconds, progress_callback
+from runner.progress import EpochLines, TrainingBar, progress_callback
 
 
 class Line(LightningModule):
@@ -97,43 +97,6 @@ def test_the_time_left_is_that_of_the_epochs_to_go(
             lines.on_train_epoch_end(trainer, model)
     messages = [record.getMessage() for record in caplog.records if record.name == "runner.progress"]
     assert messages == ["epoch 5/10  30.0 s  2 min 30 s left", "epoch 6/10  10.0 s  1 min 20 s left"]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.0, "0.0 s"),
-        (0.04, "0.0 s"),
-        (4.06, "4.1 s"),
-        (59.94, "59.9 s"),
-        (60, "1 min 00 s"),
-        (60.6, "1 min 01 s"),
-        (200, "3 min 20 s"),
-        (3599.4, "59 min 59 s"),
-        (3599.6, "1 h 00 min"),
-        (3600, "1 h 00 min"),
-        (7500, "2 h 05 min"),
-        (86400, "24 h 00 min"),
-        (360_000, "100 h 00 min"),
-    ],
-)
-def test_times_are_as_long_as_they_need_to_be(seconds: float, text: str) -> None:
-    """Seconds with one decimal, minutes with seconds, hours with minutes."""
-    assert format_seconds(seconds) == text
-
-
-@pytest.mark.parametrize(
-    ("metrics", "text"),
-    [
-        ({}, ""),
-        ({"val_loss": 0.05123456}, "val_loss 0.05123"),
-        ({"a": 1, "b": torch.tensor(0.5)}, "a 1  b 0.5"),
-        ({"a": 1e-9, "b": float("nan"), "c": float("inf")}, "a 1e-09  b nan  c inf"),
-    ],
-)
-def test_metrics_have_four_digits(metrics: dict[str, float], text: str) -> None:
-    """Numbers and tensors alike, two blanks between them."""
-    assert format_metrics(metrics) == text
 
 
 @pytest.mark.parametrize(("is_terminal", "kind"), [(True, TrainingBar), (False, EpochLines)])

@@ -11,7 +11,7 @@ from typing import Self
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from runner.log_setup import FILE_ONLY
-from runner.progress import format_seconds
+from runner.number_text import format_seconds
 from runner.saliency.data import Items
 
 log = logging.getLogger(__name__)

@@ -1,0 +1,188 @@
+"""Who works in a folder: a lock that the kernel frees when its owner ends, however that happens."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+import time
+import uuid
+import weakref
+from contextlib import suppress
+from pathlib import Path
+
+from runner.atomic_files import write_text
+
+LOCK_NAME = ".lock"
+LEASE_NAME = ".lease"
+
+LEASE_SECONDS = 60.0
+"""A lease that did not change for so long, by the observer's own monotonic clock, has no owner any more."""
+
+RENEW_SECONDS = 10.0
+
+NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ncpfs", "ceph", "glusterfs"})
+"""Where ``flock`` may hold on one machine only, or not at all."""
+
+
+_held: weakref.WeakSet[FolderLock] = weakref.WeakSet()
+
+
+def _forget_all() -> None:
+    for each in list(_held):
+        each._forget()
+
+
+os.register_at_fork(after_in_child=_forget_all)  # data loader workers must not keep what their parent has
+
+
+class FolderLock:
+    """The right to work in a folder, for one process at a time.
+
+    On a local disk it is ``flock``: no clock, process number or time stamp says whether the owner lives. Network file
+    systems get a lease besides: a file with a counter that the owner renews. Who waits judges it by its own monotonic
+    clock.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._descriptor: int | None = None
+        self._lease: _Lease | None = None
+
+    @property
+    def is_held(self) -> bool:
+        """Whether this object has the lock."""
+        return self._descriptor is not None
+
+    def take(self) -> bool:
+        """Take the lock; return whether that was possible. It does not wait, but for a lease of an unknown owner.
+
+        Raises:
+            OSError: the folder is not there or cannot be written.
+        """
+        descriptor = os.open(self._folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._descriptor = descriptor
+        _held.add(self)
+        if not _flock(descriptor):
+            self._forget()
+            return False
+        if is_on_network(self._folder):
+            self._lease = _Lease(self._folder / LEASE_NAME)
+            if not self._lease.take():
+                self._lease = None
+                self._forget()
+                return False
+        return True
+
+    def wait(self) -> None:
+        """Take the lock; wait while another process has it, which should be short.
+
+        Raises:
+            OSError: the folder is not there or cannot be written.
+        """
+        pause = 0.001
+        while not self.take():
+            time.sleep(pause)
+            pause = min(2 * pause, 0.1)
+
+    def give_back(self) -> None:
+        """Let others have the lock."""
+        if self._lease is not None:
+            self._lease.give_back()
+            self._lease = None
+        self._forget()
+
+    def _forget(self) -> None:
+        """Close the handle; in a forked child this leaves the lock with the parent."""
+        if self._descriptor is not None:
+            with suppress(OSError):
+                os.close(self._descriptor)
+            self._descriptor = None
+
+
+def _flock(descriptor: int) -> bool:
+    for pause in (0.001, 0.003, 0.007, 0.015, 0.03, 0.06, None):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if pause is not None:  # somebody may only be looking; see is_locked
+                time.sleep(pause)
+        else:
+            return True
+    return False
+
+
+def is_locked(folder: Path) -> bool:
+    """Tell whether a process works in *folder*, without getting in its way; False if there is no such folder."""
+    try:
+        descriptor = os.open(folder / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+class _Lease:
+    """A file that its owner renews with a counter."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._token = uuid.uuid4().hex
+        self._stop = threading.Event()
+
+    def take(self) -> bool:
+        """Take the lease if nobody has it, or if its owner does not renew it while we watch."""
+        seen, since = self._read(), time.monotonic()
+        while seen:
+            if time.monotonic() - since > LEASE_SECONDS:
+                break
+            time.sleep(RENEW_SECONDS / 2)
+            now = self._read()
+            if now and now != seen:
+                return False
+            seen = now
+        self._write(0)
+        if not self._read().startswith(self._token):  # another one was as quick
+            return False
+        threading.Thread(target=self._renew, name="lease", daemon=True).start()
+        return True
+
+    def give_back(self) -> None:
+        self._stop.set()
+        if self._read().startswith(self._token):
+            self._path.unlink(missing_ok=True)
+
+    def _renew(self) -> None:
+        counter = 0
+        while not self._stop.wait(RENEW_SECONDS):
+            counter += 1
+            with suppress(OSError):
+                self._write(counter)
+
+    def _write(self, counter: int) -> None:
+        write_text(self._path, f"{self._token} {counter}\n")
+
+    def _read(self) -> str:
+        with suppress(OSError):
+            return self._path.read_text(encoding="utf-8")
+        return ""
+
+
+def is_on_network(folder: Path) -> bool:
+    """Tell whether *folder* lies on a file system where ``flock`` is not to be trusted alone."""
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return False  # not Linux: laptops
+    path, best, kind = os.path.realpath(folder), "", ""
+    for line in mounts:
+        before, _, after = line.partition(" - ")
+        point = before.split(" ")[4].encode().decode("unicode_escape")
+        if (path + "/").startswith(point.rstrip("/") + "/") and len(point) >= len(best):
+            best, kind = point, after.split(" ")[0]
+    return kind in NETWORK_FILE_SYSTEMS or kind.startswith("fuse.")

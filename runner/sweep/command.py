@@ -1,0 +1,311 @@
+"""``--sweep``, ``--enqueue``, ``work``: make a sweep or join one, work on it, say what came out."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+
+from runner.atomic_files import write_json, write_text
+from runner.command_line import Request, program_name
+from runner.errors import EXIT_DONE, EXIT_FAILED, RunFailedError, UsageError
+from runner.log_setup import console_logging
+from runner.preparation import Plan
+from runner.process_state import joined_run_folder
+from runner.run_record import shown
+from runner.sweep.history import History
+from runner.sweep.live import counts, display
+from runner.sweep.plan import SweepPlan, differences
+from runner.sweep.point import join, work_on
+from runner.sweep.queue_commands import retry_failed
+from runner.sweep.queue_state import Queue, SweepState
+from runner.sweep.request import Wanted, single_run, wanted_sweep, whole_number
+from runner.sweep.space import SearchSpace
+from runner.sweep.supervisor import Limits, Supervisor
+from runner.sweep.sweep_file import seconds_from_text
+from runner.sweep.sweep_folder import Control, SweepFolder, sweeps_in
+from runner.sweep.tables import SweepView, result_table, sweep_csv, sweep_json
+from runner.sweep.trials import FAILED, GIVEN_UP
+from runner.sweep.workers import Slot, make_slots
+
+log = logging.getLogger(__name__)
+
+SHOWN_POINTS = 20
+"""Points that ``--dry_run`` prints."""
+
+
+def outputs_folder(request: Request) -> Path:
+    """Return the folder below which sweeps lie."""
+    return Path(request.output_to or "outputs").expanduser().absolute()
+
+
+def sweep(request: Request, base: Plan) -> int:
+    """Do what a command line with ``--sweep``, ``--enqueue`` or ``--resume=<sweep folder>`` asks for.
+
+    Args:
+        request: The command line.
+        base: Container, configuration files and fixed values.
+
+    Returns:
+        The exit code: 0 if all trials completed, 1 if some failed or were not done.
+
+    Raises:
+        UsageError: something is wrong and nothing was started.
+        RunInterrupted: a signal stopped it.
+    """
+    with console_logging(request.log_level, quiet=request.quiet):
+        wanted = _wanted(request, base)
+        slots, limits = _slots(request), _limits(request, wanted)
+        if wanted is not None and request.dry_run:
+            print(dry_run_text(wanted.plan))
+            return EXIT_DONE
+        folder = _find_or_make(request, wanted)
+        if request.enqueue:
+            print(f"{folder.name} is in the queue; {program_name()} work runs it.")
+            return EXIT_DONE
+        return _work_on(Queue(lambda: [folder]), slots, limits, request)
+
+
+def work(request: Request) -> int:
+    """Run all that lies in the queue.
+
+    Raises:
+        RunInterrupted: a signal stopped it.
+    """
+    outputs, slots, limits = outputs_folder(request), _slots(request), _limits(request, None)
+    with console_logging(request.log_level, quiet=request.quiet):
+        if not sweeps_in(outputs):
+            print("The queue is empty.")
+            return EXIT_DONE
+        return _work_on(Queue(lambda: sweeps_in(outputs)), slots, limits, request)
+
+
+def trial(folder: str, number: str) -> int:
+    """Run one trial in this process, which is there for nothing else.
+
+    Raises:
+        UsageError: there is no such sweep, or the number is none.
+    """
+    sweep_folder, index = SweepFolder.open(Path(folder)), whole_number("trial", number, least=0)
+    if joined_run_folder() is not None:
+        return join(sweep_folder, index)
+    return work_on(sweep_folder, index)
+
+
+# --- which sweep ----------------------------------------------------------------------------------------------------
+
+
+def _wanted(request: Request, base: Plan) -> Wanted | None:
+    """Return the sweep that the command line describes; None if it only names one."""
+    if request.sweep:
+        return wanted_sweep(request, base)
+    return None if request.resume is not None else Wanted(single_run(base), None, None)
+
+
+def _find_or_make(request: Request, wanted: Wanted | None) -> SweepFolder:
+    """Return the sweep to work on: a new one, or one that is there already."""
+    found = SweepFolder.open(Path(request.resume or "")) if wanted is None else _joined(request, wanted.plan)
+    if found is None:
+        assert wanted is not None
+        plan = wanted.plan
+        found = SweepFolder.create(outputs_folder(request), plan.container_name, plan.to_json(), Control())
+        log.info("%s  %d trials", shown(found.path), plan.total)
+    elif wanted is None:
+        _say_found(found, SweepPlan.of(found))
+    if request.retry_failed:
+        log.info("%d failed trials are run again", len(retry_failed(found)))
+    return found
+
+
+def _joined(request: Request, plan: SweepPlan) -> SweepFolder | None:
+    """Return the sweep to go on with, extended if that was asked for; None if a new one is to be made."""
+    if request.resume is not None:
+        folder = SweepFolder.open(Path(request.resume))
+        return _same_or_extended(folder, plan, request)
+    if request.new or not request.sweep:  # a single run may be queued as often as one likes
+        return None
+    others = sorted(sweeps_in(outputs_folder(request)), key=lambda each: each.sequence, reverse=True)
+    for folder in others:
+        if _plan_or_none(folder) is not None and _is_same(SweepPlan.of(folder), plan):
+            _say_found(folder, plan)
+            return folder
+    if request.extend:
+        for folder in others:
+            there = _plan_or_none(folder)
+            if there is not None and there.container_name == plan.container_name:
+                return _same_or_extended(folder, plan, request)
+        raise UsageError(f"--extend: there is no sweep of {plan.container_name} to add to.")
+    return None
+
+
+def _plan_or_none(folder: SweepFolder) -> SweepPlan | None:
+    try:
+        return SweepPlan.of(folder)
+    except (RunFailedError, UsageError):
+        return None
+
+
+def _is_same(there: SweepPlan, plan: SweepPlan) -> bool:
+    """Tell whether both mean the same trials; an extended sweep is the one that its last command asked for."""
+    if differences(there, plan):
+        return False
+    return there.num_trials == plan.num_trials and _covers(there, plan.spaces[0]) == 0
+
+
+def _covers(there: SweepPlan, space: SearchSpace) -> int:
+    """Return how many points a grid lacks, or -1 if it is no part of *space*."""
+    try:
+        return sum(each.num_points or 0 for each in space.difference(*there.spaces))
+    except UsageError:
+        return -1
+
+
+def _same_or_extended(folder: SweepFolder, plan: SweepPlan, request: Request) -> SweepFolder:
+    """Return the sweep, after adding what it lacks if ``--extend`` was given.
+
+    Raises:
+        UsageError: it differs in other ways, or ``--extend`` was not given.
+    """
+    there = SweepPlan.of(folder)
+    found = differences(there, plan)
+    if found:
+        raise UsageError(f"{folder.name} is another sweep: {'; '.join(found)}. Leave --resume out, or use --new.")
+    added = plan.spaces[0].difference(*there.spaces)
+    is_more = plan.num_trials is not None and there.num_trials is not None and plan.num_trials > there.num_trials
+    if not added and not is_more:
+        if plan.num_trials != there.num_trials:
+            raise UsageError(f"{folder.name} has {there.num_trials} settings; there is no way to take some away.")
+        _say_found(folder, there)
+        return folder
+    if not request.extend:
+        what = f"{sum(each.num_points or 0 for each in added)} points" if added else f"{plan.num_trials} settings"
+        raise UsageError(f"{folder.name} would get more to do ({what}): add --extend, or --new for another sweep.")
+    number = len(folder.read_plans()) + 1
+    folder.add_plan({"spaces": [each.to_json() for each in added], "num_trials": plan.num_trials}, number)
+    log.info("%s: extended to %d trials", folder.name, SweepPlan.of(folder).total)
+    return folder
+
+
+def _say_found(folder: SweepFolder, plan: SweepPlan) -> None:
+    found = Counter(folder.sealed().values())
+    done = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in sorted(found.items())) or "none"
+    log.info("going on with %s: %s of %d trials", folder.name, done, plan.total)
+
+
+def dry_run_text(plan: SweepPlan) -> str:
+    """Return the first points of a sweep, one a line."""
+    lines = [f"{plan.total} trials of {plan.container_name}: {plan.num_settings} settings"]
+    if plan.is_adaptive:
+        lines.append(f"{plan.sampler} chooses each point when it is started, from the results until then.")
+    else:
+        for number in islice(range(plan.total), SHOWN_POINTS):
+            lines.append(f"{number:6d}  " + " ".join(f"{name}={text}" for name, text in plan.params(number).items()))
+    if plan.total > SHOWN_POINTS and not plan.is_adaptive:
+        lines.append(f"   ...  {plan.total - SHOWN_POINTS} more")
+    return "\n".join(lines)
+
+
+# --- working --------------------------------------------------------------------------------------------------------
+
+
+def _work_on(queue: Queue, slots: Sequence[Slot], limits: Limits, request: Request) -> int:
+    try:
+        if queue.has_more():
+            with display(quiet=request.quiet) as screen:
+                Supervisor(queue, slots, limits, screen).run()
+    finally:
+        states = queue.states()
+        states = states if len(states) == 1 else [state for state in states if state.has_worked]
+        for state in states:
+            state.refresh(at_once=True)
+            if state.history.sealed and (state.has_worked or not state.folder.report.is_file()):
+                write_results(state)
+        _say_how_to_go_on(states)
+    for path, reason in queue.unreadable.items():
+        log.warning("%s cannot be served: %s", path, reason)
+    if len(states) == 1:
+        print(result_table(view_of(states[0])))
+        print(shown(states[0].folder.report))
+    return EXIT_DONE if all(map(_is_done, states)) else EXIT_FAILED
+
+
+def _slots(request: Request) -> list[Slot]:
+    devices = whole_number("devices_per_trial", request.devices_per_trial or "1", least=1)
+    return make_slots(whole_number("workers", request.workers, least=1) if request.workers else None, devices)
+
+
+def _limits(request: Request, wanted: Wanted | None) -> Limits:
+    """Return the limits of this supervisor; those in the file of a sweep count unless the command line has others."""
+    max_failures = whole_number("max_failures", request.max_failures, least=1) if request.max_failures else None
+    time = _seconds("sweep_time", request.sweep_time)
+    return Limits(
+        trial_timeout=_seconds("trial_timeout", request.trial_timeout),
+        stall_timeout=_seconds("stall_timeout", request.stall_timeout),
+        time=time if time is not None or wanted is None else wanted.time,
+        max_failures=max_failures if max_failures is not None or wanted is None else wanted.max_failures,
+        fail_fast=request.fail_fast,
+    )
+
+
+def _seconds(name: str, text: str | None) -> float | None:
+    try:
+        return None if text is None else seconds_from_text(text)
+    except ValueError as error:
+        raise UsageError(f"--{name}: {error}.") from None
+
+
+def _is_done(state: SweepState) -> bool:
+    """Tell whether all trials completed, were pruned or cancelled."""
+    states = state.history.sealed.values()
+    if state.control.cancelled:
+        return True
+    return len(states) >= state.plan.total and not any(each in (FAILED, GIVEN_UP) for each in states)
+
+
+def _say_how_to_go_on(states: Sequence[SweepState]) -> None:
+    for state in states:
+        failed = sum(each in (FAILED, GIVEN_UP) for each in state.history.sealed.values())
+        command = f"{program_name()} --resume={shown(state.folder.path)}"
+        if state.control.paused:
+            log.warning("%s is paused: %s. Open it again: %s queue resume %s", state.folder.name, state.control.paused,
+                        program_name(), state.folder.name)  # fmt: skip
+        elif len(state.history.sealed) < state.plan.total and not state.control.cancelled:
+            log.warning("%s: %s. Go on with: %s", state.folder.name, counts(state), command)
+        elif failed:
+            log.warning("%d trials failed. Run them again: %s --retry_failed", failed, command)
+
+
+def write_results(state: SweepState) -> None:
+    """Write sweep.csv, sweep.json and report.html of a sweep."""
+    from runner.sweep.report import sweep_report
+
+    view = view_of(state)
+    write_text(state.folder.table, sweep_csv(view))
+    write_json(state.folder.summary, sweep_json(view))
+    write_text(state.folder.report, sweep_report(view))
+
+
+def view_of(state: SweepState) -> SweepView:
+    """Return what tables and the report show."""
+    history: History = state.history
+    return SweepView(
+        name=state.folder.name,
+        container=state.plan.container_name,
+        trials=history.trials(),
+        objectives=state.plan.objectives,
+        num_trials=state.plan.total,
+        notes=_notes(state),
+        varied=state.plan.varied,
+    )
+
+
+def _notes(state: SweepState) -> list[str]:
+    notes = [f"Sampler {state.plan.sampler}, seed {state.plan.seed}."]
+    if state.control.paused:
+        notes.append(f"Paused: {state.control.paused}.")
+    other = state.history.other_code()
+    if other:
+        notes.append(f"Trials {', '.join(map(str, other))} ran other code than the sweep was made with.")
+    return notes

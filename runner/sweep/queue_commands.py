@@ -1,0 +1,181 @@
+"""``queue``: what lies in the queue, and changing it. Reads file names only, so that it answers at once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from runner.errors import RunnerError, UsageError, did_you_mean
+from runner.folder_lock import FolderLock
+from runner.sweep.plan import SweepPlan
+from runner.sweep.shown import printable
+from runner.sweep.sweep_folder import SweepFolder, find_sweep, sweeps_in
+from runner.sweep.trials import CANCELLED, COMPLETED, FAILED, GIVEN_UP, PRUNED, Trial
+
+ACTIONS = ("pause", "resume", "cancel", "priority", "retry")
+
+
+def queue_command(arguments: Sequence[str], outputs: Path) -> str:
+    """Do what ``queue ...`` asks for and return what to print.
+
+    Raises:
+        UsageError: there is no such action, sweep or trial.
+        RunFailedError: a record is damaged.
+    """
+    if not arguments:
+        return queue_table(outputs)
+    action, *rest = arguments
+    if action not in ACTIONS:
+        raise UsageError(f"queue has no {action!r}; it has {', '.join(ACTIONS)}.{did_you_mean(action, ACTIONS)}")
+    wanted = 2 if action == "priority" else 1
+    if len(rest) != wanted:
+        raise UsageError(f"Write: queue {action} NAME{' NUMBER' if action == 'priority' else '[/TRIAL]'}.")
+    name, trial = _split(rest[0], outputs)
+    sweep = find_sweep(outputs, name)
+    if action == "priority":
+        return _set_priority(sweep, rest[1])
+    if trial is None:
+        return _SWEEP_ACTIONS[action](sweep)
+    if action not in _TRIAL_ACTIONS:
+        raise UsageError(f"queue {action} is for a whole sweep: queue {action} {sweep.name}.")
+    return _TRIAL_ACTIONS[action](sweep, _checked_number(sweep, trial))
+
+
+def queue_table(outputs: Path) -> str:
+    """Return a table of all sweeps: those with a higher priority first, then those that came first."""
+    sweeps = sorted(sweeps_in(outputs), key=lambda sweep: (-sweep.read_control().priority, sweep.sequence))
+    if not sweeps:
+        return "The queue is empty."
+    rows = [("sweep", "state", "priority", "done", "running", "open", "failed"), *map(_row, sweeps)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    notes = [f"{sweep.name}: paused, {reason}" for sweep in sweeps if (reason := sweep.read_control().paused)]
+    return "\n".join([*lines, *(printable(note, 300) for note in notes)])
+
+
+def _row(sweep: SweepFolder) -> tuple[str, ...]:
+    control = sweep.read_control()
+    try:
+        total = SweepPlan.of(sweep).total
+    except RunnerError:
+        return (sweep.name, "damaged", str(control.priority), "", "", "", "")
+    sealed = sweep.sealed()
+    states = Counter(sealed.values())
+    begun = sweep.started() - sealed.keys()
+    running = sum(map(sweep.is_running, begun))
+    left = total - len(sealed) - running
+    done = states[COMPLETED] + states[PRUNED]
+    failed = states[FAILED] + states[GIVEN_UP]
+    return (sweep.name, _state(control.cancelled, control.paused, running, left), str(control.priority),
+            f"{done}/{total}", str(running), str(left), str(failed))  # fmt: skip
+
+
+def _state(is_cancelled: bool, paused: str, running: int, left: int) -> str:
+    if is_cancelled:
+        return "cancelled"
+    if left == running == 0:
+        return "done"
+    if paused:
+        return "paused"
+    return "running" if running else "queued"
+
+
+def _split(text: str, outputs: Path) -> tuple[str, str | None]:
+    """Tell the name of a sweep and the number of a trial apart; a path of a sweep may hold slashes as well."""
+    name, slash, trial = text.rstrip("/").rpartition("/")
+    if slash and trial.isdecimal() and not (outputs / text).is_dir():
+        return name.removesuffix("/points"), trial
+    return text.rstrip("/"), None
+
+
+def _checked_number(sweep: SweepFolder, text: str) -> int:
+    number, total = int(text), SweepPlan.of(sweep).total
+    if number >= total:
+        raise UsageError(f"{sweep.name} has no trial {number}; they are numbered from 0 to {total - 1}.")
+    return number
+
+
+# --- whole sweeps ---------------------------------------------------------------------------------------------------
+
+
+def _pause(sweep: SweepFolder) -> str:
+    sweep.write_control(replace(sweep.read_control(), paused="by queue pause"))
+    return f"{sweep.name}: no more trials are started; those that run go on to their end."
+
+
+def _resume(sweep: SweepFolder) -> str:
+    sweep.write_control(replace(sweep.read_control(), paused="", cancelled=False))
+    return f"{sweep.name}: open again."
+
+
+def _cancel(sweep: SweepFolder) -> str:
+    sweep.write_control(replace(sweep.read_control(), cancelled=True))
+    running = [number for number in sweep.started() - sweep.sealed().keys() if sweep.is_running(number)]
+    for number in running:
+        sweep.ask_to_stop(number)
+    return f"{sweep.name}: cancelled; {len(running)} running trials are asked to stop."
+
+
+def _retry(sweep: SweepFolder) -> str:
+    numbers = retry_failed(sweep)
+    return f"{sweep.name}: {len(numbers)} failed trials are open again."
+
+
+def retry_failed(sweep: SweepFolder) -> list[int]:
+    """Open all failed trials, and those that were given up, again; return their numbers."""
+    failed = [(number, state) for number, state in sweep.sealed().items() if state in (FAILED, GIVEN_UP)]
+    for number, state in failed:
+        sweep.reopen(number, state)
+    if failed and sweep.read_control().paused:
+        _resume(sweep)
+    return sorted(number for number, _ in failed)
+
+
+def _set_priority(sweep: SweepFolder, text: str) -> str:
+    try:
+        priority = int(text)
+    except ValueError:
+        raise UsageError(f"queue priority: {text!r} is not an int; sweeps with a higher one go first.") from None
+    sweep.write_control(replace(sweep.read_control(), priority=priority))
+    return f"{sweep.name}: priority {priority}."
+
+
+# --- single trials --------------------------------------------------------------------------------------------------
+
+
+def _cancel_trial(sweep: SweepFolder, number: int) -> str:
+    state = sweep.sealed().get(number)
+    if state is not None:
+        raise UsageError(f"{sweep.name}/{number} has come to its end: {state.replace('_', ' ')}.")
+    sweep.ask_to_stop(number)
+    lock = FolderLock(sweep.point(number))
+    if not lock.take():
+        return f"{sweep.name}/{number}: asked to stop."
+    try:
+        plan = SweepPlan.of(sweep)
+        point = sweep.read_point(number) or {"setting": number // len(plan.repeats), "params": {}}
+        sweep.seal(Trial(number, point["setting"], CANCELLED, point["params"]))
+    finally:
+        lock.give_back()
+    return f"{sweep.name}/{number}: cancelled."
+
+
+def _retry_trial(sweep: SweepFolder, number: int) -> str:
+    state = sweep.sealed().get(number)
+    if state is None:
+        raise UsageError(f"{sweep.name}/{number} has not come to its end; there is nothing to retry.")
+    if state in (COMPLETED, PRUNED):
+        raise UsageError(f"{sweep.name}/{number} is {state}; only failed and cancelled trials can be retried.")
+    sweep.reopen(number, state)
+    return f"{sweep.name}/{number}: open again."
+
+
+_SWEEP_ACTIONS: dict[str, Callable[[SweepFolder], str]] = {
+    "pause": _pause,
+    "resume": _resume,
+    "cancel": _cancel,
+    "retry": _retry,
+}
+_TRIAL_ACTIONS: dict[str, Callable[[SweepFolder, int], str]] = {"cancel": _cancel_trial, "retry": _retry_trial}

@@ -1,0 +1,181 @@
+"""Which trial of which sweep comes next, as far as one supervisor can see."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from runner.errors import RunnerError
+from runner.sweep.history import History
+from runner.sweep.plan import SweepPlan
+from runner.sweep.sweep_folder import Control, SweepFolder
+from runner.sweep.trials import FAILED, GIVEN_UP, Trial
+
+LEFT_ALONE_SECONDS = 3.0
+"""How long a trial that another process began must have lain there without a worker before it is taken up."""
+
+EQUAL_FAILURES = 5
+"""So many failures in a row for the same reason pause the sweep: the next ones would only fail as well."""
+
+REFRESH_SECONDS = 1.0
+
+
+class SweepState:
+    """One sweep in the eyes of one supervisor."""
+
+    def __init__(self, folder: SweepFolder) -> None:
+        self.folder = folder
+        self.plan = SweepPlan.of(folder)
+        self.history = History(folder, self.plan)
+        self.control = folder.read_control()
+        self.own: set[int] = set()
+        """Trials that workers of this supervisor are at."""
+        self.has_worked = False
+        """Whether a worker of this supervisor was at one of its trials."""
+        self.failures = 0
+        """Trials that failed under this supervisor."""
+        self._streak: list[str] = []
+        self._free_since: dict[int, float] = {}
+        self._deaths: Counter[int] = Counter()
+        self._next_new = 0
+        self._refreshed = -float("inf")
+        self._interval = REFRESH_SECONDS
+
+    def refresh(self, *, at_once: bool = False) -> None:
+        """Look at the folder again, if that was not done just now."""
+        now = time.monotonic()
+        if not at_once and now - self._refreshed < self._interval:
+            return
+        self.control = self.folder.read_control()
+        self.history.refresh()
+        self._refreshed = time.monotonic()
+        self._interval = max(REFRESH_SECONDS, 20 * (self._refreshed - now))  # at most 5 % of the time
+
+    def has_more(self) -> bool:
+        """Tell whether a trial can be started now, or may have to be, when the worker that has it dies."""
+        return self.control.is_open and len(self.history.sealed) < self.plan.total
+
+    def next(self) -> int | None:
+        """Return a trial to start a worker for, with its parameters written down; None if there is none now."""
+        if not self.control.is_open:
+            return None
+        for number in sorted(self.history.started - self.history.sealed.keys() - self.own):
+            if number < self.plan.total and self._is_left_alone(number):
+                if self.folder.read_point(number) is None:  # a kill came between its folder and its parameters
+                    self._choose(number)
+                return number
+        return self._choose(None) if self._first_new() is not None else None
+
+    def took(self, number: int) -> None:
+        """Note that a worker of this supervisor is at a trial."""
+        self.own.add(number)
+        self.has_worked = True
+        self.history.started.add(number)
+
+    def ended(self, number: int, *, is_sealed: bool) -> Trial | None:
+        """Note that the worker of a trial has ended; return the trial if that has a result."""
+        self.own.discard(number)
+        self.refresh(at_once=True)
+        if not is_sealed or number not in self.history.sealed:
+            self._deaths[number] += 1
+            self._free_since[number] = time.monotonic() - LEFT_ALONE_SECONDS + 0.1 * 2 ** min(6, self._deaths[number])
+            return None
+        trial = next(each for each in self.history.results() if each.number == number)
+        is_failure = trial.state in (FAILED, GIVEN_UP)
+        self.failures += is_failure
+        self._streak = [*self._streak, trial.reason] if is_failure else []
+        return trial
+
+    def reason_to_pause(self) -> str:
+        """Return why it makes no sense to start more trials; empty if it does."""
+        last = self._streak[-EQUAL_FAILURES:]
+        if len(last) == EQUAL_FAILURES and len(set(last)) == 1:
+            return f"{EQUAL_FAILURES} trials in a row failed for the same reason: {last[0]}"
+        if self._deaths and max(self._deaths.values()) > 2 * EQUAL_FAILURES:
+            number = max(self._deaths, key=lambda each: self._deaths[each])
+            return f"trial {number} cannot even be started; see {self.folder.console(number)}"
+        return ""
+
+    def pause(self, reason: str) -> None:
+        """Let no supervisor start another trial."""
+        now = self.folder.read_control()
+        self.folder.write_control(Control(now.priority, reason, now.cancelled))
+        self.control = self.folder.read_control()
+
+    def _is_left_alone(self, number: int) -> bool:
+        """Tell whether a trial that was begun has had no worker for a while, by our own clock."""
+        if self.folder.is_running(number):
+            self._free_since.pop(number, None)
+            return False
+        since = self._free_since.setdefault(number, time.monotonic())
+        return time.monotonic() - since >= LEFT_ALONE_SECONDS
+
+    def _first_new(self) -> int | None:
+        taken = self.history.started
+        while self._next_new < self.plan.total and (self._next_new in taken or self._next_new in self.history.sealed):
+            self._next_new += 1
+        return self._next_new if self._next_new < self.plan.total else None
+
+    def _choose(self, number: int | None) -> int | None:
+        """Write down the parameters of a trial, None for the next new one, while nobody else does that."""
+        with self.folder.locked():
+            self.history.refresh()
+            number = self._first_new() if number is None else number
+            if number is None or number in self.history.sealed:
+                return None
+            setting = number // len(self.plan.repeats)
+            params, known = self._params(number, setting)
+            self.folder.begin(number, setting, params, known)
+            self.history.started.add(number)
+        return number
+
+    def _params(self, number: int, setting: int) -> tuple[dict[str, str], Sequence[int]]:
+        if not self.plan.is_adaptive:
+            return self.plan.params(number), []
+        repeats = len(self.plan.repeats)
+        for other in range(setting * repeats, (setting + 1) * repeats):
+            begun = self.folder.read_point(other) if other != number else None
+            if begun is not None:  # with another seed or fold
+                repeated = {name for repeat in self.plan.repeats for name in repeat}
+                same = {name: value for name, value in begun["params"].items() if name not in repeated}
+                return same | dict(self.plan.repeats[number % repeats]), begun["known"]
+        history = self.history.settings()
+        known = [each.number for each in history if each.state != "running"]
+        return self.plan.params(number, history), known
+
+
+class Queue:
+    """The sweeps that a supervisor serves, in the order in which they are served."""
+
+    def __init__(self, find: Callable[[], Sequence[SweepFolder]]) -> None:
+        """Take a function that returns the sweeps there are, which may be others each time."""
+        self._find = find
+        self._states: dict[str, SweepState] = {}
+        self.unreadable: dict[str, str] = {}
+        """Sweeps that cannot be served, and why."""
+
+    def states(self) -> list[SweepState]:
+        """Return the sweeps: those with a higher priority first, then those that came first."""
+        for folder in self._find():
+            key = str(folder.path)
+            if key not in self._states and key not in self.unreadable:
+                try:
+                    self._states[key] = SweepState(folder)
+                except (RunnerError, OSError) as error:
+                    self.unreadable[key] = str(error)
+        for state in self._states.values():
+            state.refresh()
+        return sorted(self._states.values(), key=lambda state: (-state.control.priority, state.folder.sequence))
+
+    def next(self) -> tuple[SweepState, int] | None:
+        """Return the next trial to start a worker for."""
+        for state in self.states():
+            number = state.next()
+            if number is not None:
+                return state, number
+        return None
+
+    def has_more(self) -> bool:
+        """Tell whether there is, or may be, something left to do."""
+        return any(state.has_more() for state in self.states())

@@ -1,0 +1,65 @@
+"""How names and numbers, whoever wrote them, are shown on a terminal and in the report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from rich.cells import cell_len, set_cell_size
+
+
+def printable(text: str, limit: int = 200) -> str:
+    r"""Return *text* in one line of at most *limit* columns; control characters appear as escapes like ``\x1b``."""
+    head = text[: limit + 1]  # a text of megabytes is not escaped as a whole
+    return cut(head if head.isprintable() else "".join(map(_escaped, head)), limit)
+
+
+def cut(text: str, limit: int) -> str:
+    """Return *text* with an ellipsis instead of what does not fit into *limit* columns."""
+    return text if cell_len(text) <= limit else set_cell_size(text, max(limit - 1, 0)).rstrip() + "…"
+
+
+def format_number(value: float) -> str:
+    """Write a number in four digits: ``0.9123``, ``3e-5``, ``nan``."""
+    return _short_exponent(f"{value:.4g}")
+
+
+def format_exact(value: float) -> str:
+    """Write a round number, as it stands beside an axis, in all its digits."""
+    return _short_exponent(f"{value:.10g}")
+
+
+def format_spread(mean: float, deviation: float) -> str:
+    """Write ``0.9123 ± 0.004``; without the deviation where there is none."""
+    if not math.isfinite(deviation):
+        return format_number(mean)
+    return f"{format_number(mean)} ± {_short_exponent(f'{deviation:.2g}')}"
+
+
+def format_ranges(numbers: Sequence[int]) -> str:
+    """Write ``0-4, 7`` for ascending numbers."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1][1:] = [number]
+        else:
+            runs.append([number])
+    return ", ".join("-".join(map(str, run)) for run in runs)
+
+
+def number_of(text: str | None) -> float | None:
+    """Return the finite number that *text* is; None where it is none."""
+    try:
+        number = float(text or "")
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _escaped(character: str) -> str:
+    return character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+
+
+def _short_exponent(text: str) -> str:
+    mantissa, mark, exponent = text.partition("e")
+    return f"{mantissa}e{int(exponent)}" if mark else text

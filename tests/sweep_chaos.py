@@ -1,0 +1,109 @@
+"""Random kill -9 of supervisors and workers, under clocks that jump, until a sweep is done all the same.
+
+A long form of what ``test_sweep_chaos.py`` does shortly: ``python -m tests.sweep_chaos [--points=60] [--seconds=300]``.
+Exits with 1 if a point was not completed exactly once, or has other bits than in an undisturbed sweep.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+
+from runner.sweep.history import read_json
+from runner.sweep.sweep_folder import SweepFolder
+from tests.sweep_samples import ENVIRONMENT, fingerprints, only_sweep, run, sweeping, wait_until
+
+CLOCKS = ("-400d", "-1h", "+0", "+2d", "+30s")
+
+
+class Chaos:
+    """Runs a sweep and does it harm."""
+
+    def __init__(self, folder: Path, argv: list[str], seed: int) -> None:
+        self.folder = folder
+        self.kills: Counter[str] = Counter()
+        self._argv = argv
+        self._random = random.Random(seed)
+        self._supervisors: list[subprocess.Popen[bytes]] = []
+
+    def run(self, seconds: float) -> SweepFolder:
+        """Do harm for so many seconds, then let the sweep come to its end; return it."""
+        self._start()
+        sweep: SweepFolder = wait_until(
+            lambda: (self.folder / "outputs" / "sweeps").is_dir() and only_sweep(self.folder)
+        )
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and not self._is_done():
+            time.sleep(self._random.uniform(0.3, 1.5))
+            self._harm(sweep)
+            while len(self._supervisors) < 2:
+                self._start()
+        self._start()
+        for each in self._supervisors:
+            each.wait(timeout=600)
+        return sweep
+
+    def _start(self) -> None:
+        clock = self._random.choice(CLOCKS) if shutil.which("faketime") else None
+        argv = ["faketime", "-f", clock, *self._argv] if clock else self._argv
+        log = (self.folder / "supervisors.log").open("ab")
+        self._supervisors.append(
+            subprocess.Popen(argv, cwd=self.folder, env=ENVIRONMENT, stdout=log, stderr=log, start_new_session=True)
+        )
+        log.close()
+
+    def _is_done(self) -> bool:
+        return any(each.poll() == 0 for each in self._supervisors)
+
+    def _harm(self, sweep: SweepFolder) -> None:
+        victims = ["supervisor"] if self._supervisors else []
+        running = [number for number in sweep.started() - sweep.sealed().keys() if sweep.is_running(number)]
+        victims += ["worker", "worker"] if running else []
+        victim = self._random.choice(victims)
+        if victim == "supervisor":
+            chosen = self._random.choice(self._supervisors)
+            self._supervisors.remove(chosen)
+            with suppress(ProcessLookupError):
+                os.killpg(chosen.pid, signal.SIGKILL)
+            chosen.wait()
+        else:
+            pid = read_json(sweep.point(self._random.choice(running)) / "status.json").get("pid")
+            if pid is None:
+                return
+            with suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+        self.kills[victim] += 1
+
+
+def main() -> int:
+    """Run the long form."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--points", type=int, default=60)
+    parser.add_argument("--seconds", type=float, default=300)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        argv = sweeping("--sweep", f"random_seed=1..{arguments.points}", "--num_epochs=8", "--pause=0.05")
+        run(folder, [*argv, "--output_to=calm"])
+        [calm] = [SweepFolder(path) for path in (folder / "calm" / "sweeps").glob("2*")]
+        chaos = Chaos(folder, argv, arguments.seed)
+        sweep = chaos.run(arguments.seconds)
+        states = Counter(sweep.sealed().values())
+        is_same = fingerprints(sweep) == fingerprints(calm)
+        print(f"kills {dict(chaos.kills)}, states {dict(states)}, same bits as undisturbed: {is_same}")
+        return 0 if is_same and states == {"completed": arguments.points} else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
