@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from enum import Enum
@@ -31,7 +32,8 @@ from runner.text_forms import (
 Parameter = param.Parameter[Any]
 
 
-def settable_parameters(cls: type[param.Parameterized]) -> dict[str, Parameter]:
+@functools.lru_cache(maxsize=32)
+def settable_parameters(cls: type[param.Parameterized]) -> Mapping[str, Parameter]:
     """Return the parameters that can be set from outside: public, not constant, with a text form."""
     parameters = {name: cls.param[name] for name in cls.param if name != "name" and not name.startswith("_")}
     return {

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from runner.sweep.history import read_json
 from runner.sweep.sweep_folder import SweepFolder
-from tests.sweep_samples import ENVIRONMENT, fingerprints, only_sweep, run, sweeping, wait_until
+from tests.sweep_samples import ENVIRONMENT, begun_sweep, fingerprints, run, sweeping
 
 CLOCKS = ("-400d", "-1h", "+0", "+2d", "+30s")
 
@@ -39,9 +39,7 @@ class Chaos:
     def run(self, seconds: float) -> SweepFolder:
         """Do harm for so many seconds, then let the sweep come to its end; return it."""
         self._start()
-        sweep: SweepFolder = wait_until(
-            lambda: (self.folder / "outputs" / "sweeps").is_dir() and only_sweep(self.folder)
-        )
+        sweep = begun_sweep(self.folder)
         end = time.monotonic() + seconds
         while time.monotonic() < end and not self._is_done():
             time.sleep(self._random.uniform(0.3, 1.5))

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from runner.sweep.sweep_folder import SweepFolder, sweeps_in
 
@@ -45,6 +45,11 @@ def only_sweep(folder: Path) -> SweepFolder:
     """Return the one sweep there is."""
     [found] = sweeps_in(folder / "outputs")
     return found
+
+
+def begun_sweep(folder: Path) -> SweepFolder:
+    """Return the one sweep there is as soon as it is there."""
+    return cast(SweepFolder, wait_until(lambda: next(iter(sweeps_in(folder / "outputs")), None)))
 
 
 def wait_until(condition: Callable[[], Any], seconds: float = 120) -> Any:

@@ -11,6 +11,7 @@ import pytest
 from runner.sweep.sweep_folder import SweepFolder
 from tests.sweep_samples import (
     attempts,
+    begun_sweep,
     command,
     fingerprints,
     only_sweep,
@@ -113,7 +114,7 @@ def test_ctrl_c_stops_in_good_order(tmp_path: Path) -> None:
     """Trials end after their step with a checkpoint; the same command goes on; it costs them no attempt."""
     argv = sweeping("--sweep", "x=0..1", "--num_epochs=60", "--pause=0.03")
     first = start(tmp_path, argv)
-    sweep = wait_until(lambda: (tmp_path / "outputs" / "sweeps").is_dir() and only_sweep(tmp_path))
+    sweep = begun_sweep(tmp_path)
     wait_until(lambda: all(pid_of(sweep, number) for number in range(2)))
     os.killpg(first.pid, signal.SIGINT)
     output = first.communicate(timeout=60)[0]
@@ -131,7 +132,7 @@ def test_ctrl_c_stops_in_good_order(tmp_path: Path) -> None:
 def test_ctrl_c_twice_stops_now(tmp_path: Path) -> None:
     """Even a trial that hangs is gone at once."""
     first = start(tmp_path, sweeping("--sweep", "mode=hang", "--num_epochs=60"))
-    sweep = wait_until(lambda: (tmp_path / "outputs" / "sweeps").is_dir() and only_sweep(tmp_path))
+    sweep = begun_sweep(tmp_path)
     wait_until(lambda: running(sweep) == [0])
     wait_until((sweep.point(0) / "status.json").is_file)
     for _ in range(2):
@@ -148,7 +149,7 @@ def test_workers_outlive_their_supervisor(tmp_path: Path) -> None:
     """kill -9 of the supervisor leaves its trials working; another one adopts them and none is run twice."""
     argv = sweeping("--sweep", "x=0..3", "--num_epochs=40", "--pause=0.03")
     first = start(tmp_path, argv)
-    sweep = wait_until(lambda: (tmp_path / "outputs" / "sweeps").is_dir() and only_sweep(tmp_path))
+    sweep = begun_sweep(tmp_path)
     wait_until(lambda: all(pid_of(sweep, number) for number in range(2)))
     pids = [pid_of(sweep, number) for number in range(2)]
     os.kill(first.pid, signal.SIGKILL)
@@ -166,7 +167,7 @@ def test_a_killed_worker_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     run(tmp_path, [*argv, "--output_to=undisturbed"])
     [calm] = [SweepFolder(path) for path in (tmp_path / "undisturbed" / "sweeps").glob("2*")]
     first = start(tmp_path, argv)
-    sweep = wait_until(lambda: (tmp_path / "outputs" / "sweeps").is_dir() and only_sweep(tmp_path))
+    sweep = begun_sweep(tmp_path)
     pid = wait_until(lambda: pid_of(sweep, 1))
     os.kill(pid, signal.SIGKILL)
     first.communicate(timeout=200)
@@ -215,7 +216,7 @@ def test_the_queue(tmp_path: Path) -> None:
 def test_cancelling_a_running_trial(tmp_path: Path) -> None:
     """It stops in good order, whoever started it, and is not begun again."""
     first = start(tmp_path, sweeping("--sweep", "x=0..1", "--num_epochs=60", "--pause=0.03"))
-    sweep = wait_until(lambda: (tmp_path / "outputs" / "sweeps").is_dir() and only_sweep(tmp_path))
+    sweep = begun_sweep(tmp_path)
     wait_until(lambda: pid_of(sweep, 0))
     run(tmp_path, command("queue", "cancel", f"{sweep.name}/0"))
     first.communicate(timeout=200)

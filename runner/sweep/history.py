@@ -74,7 +74,7 @@ class History:
     def _progress(self, trial: Trial) -> Trial:
         folder = RunFolder(self.folder.point(trial.number))
         with suppress(OSError, ValueError):  # just being made
-            status = folder.read_status()
+            status = read_json(folder.status)
             objective = self.plan.objectives[0].metric if self.plan.objectives else None
             trial = replace(
                 trial,

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from runner.number_text import format_seconds
 from runner.run_folder import RunFolder
-from runner.sweep.history import epoch_values
+from runner.sweep.history import epoch_values, read_json
 from runner.sweep.queue_state import SweepState
 from runner.sweep.shown import format_number, printable
 from runner.sweep.trials import Trial, best_trials
@@ -70,7 +70,7 @@ class LiveTable:
 
     def _row(self, state: SweepState, number: int, varied: Sequence[str], objective: str) -> list[str]:
         folder = RunFolder(state.folder.point(number))
-        status = folder.read_status()
+        status = read_json(folder.status)
         params = (state.folder.read_point(number) or {"params": {}})["params"]
         finished = int(status.get("epochs_finished", 0))
         total = _num_epochs(state, params)

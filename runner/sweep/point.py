@@ -235,7 +235,7 @@ def _objective_value(metric: str, metrics: Mapping[str, float], folder: RunFolde
 
 
 def _with_progress(trial: Trial, plan: SweepPlan, folder: RunFolder) -> Trial:
-    epochs = int(folder.read_status().get("epochs_finished", 0))
+    epochs = int(read_json(folder.status).get("epochs_finished", 0))
     intermediate = epoch_values(folder.metrics, plan.objectives[0].metric) if plan.objectives else {}
     return replace(trial, epoch=epochs, intermediate=intermediate)
 

@@ -27,6 +27,7 @@ class SweepState:
     def __init__(self, folder: SweepFolder) -> None:
         self.folder = folder
         self.plan = SweepPlan.of(folder)
+        self.sequence = folder.sequence
         self.history = History(folder, self.plan)
         self.control = folder.read_control()
         self.own: set[int] = set()
@@ -51,6 +52,11 @@ class SweepState:
         self.history.refresh()
         self._refreshed = time.monotonic()
         self._interval = max(REFRESH_SECONDS, 20 * (self._refreshed - now))  # at most 5 % of the time
+
+    def adopted(self) -> list[int]:
+        """Return the trials that run without a worker of this supervisor."""
+        begun = self.history.started - self.history.sealed.keys() - self.own
+        return [number for number in begun if self.folder.is_running(number)]
 
     def has_more(self) -> bool:
         """Tell whether a trial can be started now, or may have to be, when the worker that has it dies."""
@@ -166,7 +172,7 @@ class Queue:
                     self.unreadable[key] = str(error)
         for state in self._states.values():
             state.refresh()
-        return sorted(self._states.values(), key=lambda state: (-state.control.priority, state.folder.sequence))
+        return sorted(self._states.values(), key=lambda state: (-state.control.priority, state.sequence))
 
     def next(self) -> tuple[SweepState, int] | None:
         """Return the next trial to start a worker for."""

@@ -29,8 +29,8 @@ _OPTIONS = (
     "max_failures",
 )
 
-CHECKED_POINTS = 64
-"""Points of the space whose values are tried out together on the container before anything starts."""
+CHECKED_POINTS = 20
+"""Points, spread over the sweep, whose values are tried out together on the container before anything starts."""
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ def _check_points(plan: SweepPlan) -> None:
     """
     if plan.is_adaptive or not plan.total:
         return
-    for number in dict.fromkeys([*range(min(plan.total, CHECKED_POINTS)), plan.total - 1]):
+    for number in sorted({each * (plan.total - 1) // CHECKED_POINTS for each in range(CHECKED_POINTS + 1)}):
         params = plan.params(number)
         try:
             prepare_container(plan.run_plan(params))

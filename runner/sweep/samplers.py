@@ -155,10 +155,12 @@ def value_at(dimension: Dimension, unit: float) -> str:
     """Return the value at *unit* as text. Values of a list and steps have equal shares of the range from 0 to 1."""
     if dimension.num_values is not None and not dimension.log:
         return dimension.value(min(int(unit * dimension.num_values), dimension.num_values - 1))
+    first, last = dimension.ends
+    if unit in {0, 1}:  # to the last digit
+        return value_text(dimension, first if unit == 0 else last)
     low, high = _scaled_ends(dimension)
     number = low * (1 - unit) + high * unit
     number = math.exp(number) if dimension.log else number
-    first, last = dimension.ends
     return value_text(dimension, min(max(round(number) if dimension.is_int else number, first), last))
 
 

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from runner.errors import RunInterrupted
 from runner.run_folder import RunFolder
 from runner.stop_signals import say
+from runner.sweep.history import read_json
 from runner.sweep.point import EXIT_BUSY, EXIT_NO_SPACE, EXIT_SEALED
 from runner.sweep.queue_state import Queue, SweepState
 from runner.sweep.trials import FAILED, GIVEN_UP, Trial
@@ -55,19 +56,23 @@ class Display(Protocol):
 
 
 @dataclass
+class _Watch:
+    """When a trial began and when it was last seen to get further."""
+
+    started: float = field(default_factory=time.monotonic)
+    moved: float = field(default_factory=time.monotonic)
+    progress: Any = None
+
+
+@dataclass
 class _Job:
     state: SweepState
     number: int
     slot: Slot
     worker: Worker
-    started: float
-    moved: float
-    """When the trial was last seen to get further."""
-    progress: Any = None
+    watch: _Watch = field(default_factory=_Watch)
     stopping: float | None = None
     """When it was asked to stop."""
-    is_adrift: bool = field(default=False)
-    """Whether that was because it hung or took too long."""
 
 
 class Supervisor:
@@ -80,6 +85,8 @@ class Supervisor:
         self._display = display
         self._server = WarmServer(slots[0].threads)
         self._jobs: list[_Job] = []
+        self._adopted: dict[tuple[str, int], _Watch] = {}
+        """Trials that a supervisor before this one, or beside it, has started."""
         self._signal: int | None = None
         self._is_over = False
         """Whether no more trials are to be started."""
@@ -118,9 +125,7 @@ class Supervisor:
                 return
             state, number = found
             state.took(number)
-            worker = self._server.start(state.folder.path, number, slot)
-            now = time.monotonic()
-            self._jobs.append(_Job(state, number, slot, worker, started=now, moved=now))
+            self._jobs.append(_Job(state, number, slot, self._server.start(state.folder.path, number, slot)))
 
     # --- ending -----------------------------------------------------------------------------------------------------
 
@@ -174,22 +179,35 @@ class Supervisor:
                 if now - job.stopping > STOP_SECONDS:
                     send(job.worker, signal.SIGKILL)
                 continue
-            reason = self._overdue(job, now)
+            reason = self._overdue(job.state, job.number, job.watch)
             if reason:
                 job.state.folder.ask_to_stop(job.number, reason)
-                job.is_adrift = True
                 self._stop(job)
+        if self._limits.trial_timeout is not None or self._limits.stall_timeout is not None:
+            self._watch_adopted()
 
-    def _overdue(self, job: _Job, now: float) -> str:
-        limits = self._limits
-        if limits.trial_timeout is not None and now - job.started > limits.trial_timeout:
+    def _watch_adopted(self) -> None:
+        """Ask trials to stop that are overdue and have no supervisor, or another; they look for that themselves."""
+        found = {
+            (state.folder.name, number): (state, number) for state in self._queue.states() for number in state.adopted()
+        }
+        self._adopted = {key: self._adopted.get(key, _Watch()) for key in found}
+        for key, (state, number) in found.items():
+            reason = self._overdue(state, number, self._adopted[key])
+            if reason and state.folder.stop_asked(number) is None:
+                state.folder.ask_to_stop(number, reason)
+
+    def _overdue(self, state: SweepState, number: int, watch: _Watch) -> str:
+        """Return why a trial is to be stopped; empty if it is not."""
+        limits, now = self._limits, time.monotonic()
+        if limits.trial_timeout is not None and now - watch.started > limits.trial_timeout:
             return f"took longer than {limits.trial_timeout:g} s"
         if limits.stall_timeout is not None:
-            status = RunFolder(job.state.folder.point(job.number)).read_status()
+            status = read_json(RunFolder(state.folder.point(number)).status)
             progress = (status.get("phase"), status.get("epochs_finished"))
-            if progress != job.progress:
-                job.progress, job.moved = progress, now
-            elif now - job.moved > limits.stall_timeout:
+            if progress != watch.progress:
+                watch.progress, watch.moved = progress, now
+            elif now - watch.moved > limits.stall_timeout:
                 return f"got no further for {limits.stall_timeout:g} s"
         return ""
 

@@ -155,13 +155,19 @@ def make_slots(workers: int | None, devices_per_trial: int) -> list[Slot]:
     devices, cores = visible_gpus(), len(os.sched_getaffinity(0))
     fitting = len(devices) // devices_per_trial if devices else cores // devices_per_trial
     count = workers or max(1, fitting)
-    threads = max(1, cores // (count * devices_per_trial))
+    threads = _asked_threads() or max(1, cores // (count * devices_per_trial))
     slots = []
     for number in range(count):
         first = number * devices_per_trial
         own = [devices[(first + each) % len(devices)] for each in range(devices_per_trial)] if devices else []
         slots.append(Slot(number, tuple(dict.fromkeys(own)), devices_per_trial, threads))
     return slots
+
+
+def _asked_threads() -> int:
+    """Return the user's own OMP_NUM_THREADS; 0 if there is none."""
+    text = os.environ.get("OMP_NUM_THREADS", "")
+    return int(text) if text.isdecimal() else 0
 
 
 def visible_gpus() -> Sequence[str]:
