@@ -16,11 +16,11 @@ POINTS = 24
 
 def test_random_kills_change_nothing(tmp_path: Path) -> None:
     """Supervisors and workers are killed at random for a while, under clocks that are years apart."""
-    argv = sweeping("--sweep", f"random_seed=1..{POINTS}", "--num_epochs=5", "--pause=0.05")
+    argv = sweeping("--sweep", f"random_seed=1..{POINTS}", "--num_epochs=4", "--pause=0.05")
     run(tmp_path, [*argv, "--output_to=calm"])
     [calm] = [SweepFolder(path) for path in (tmp_path / "calm" / "sweeps").glob("2*")]
     chaos = Chaos(tmp_path, argv, seed=1)
-    sweep = chaos.run(seconds=40)
+    sweep = chaos.run(seconds=25)
     assert chaos.kills["supervisor"] >= 2
     assert chaos.kills["worker"] >= 2
     assert dict(sweep.sealed()) == dict.fromkeys(range(POINTS), "completed")
@@ -62,7 +62,7 @@ def _quoted(text: str) -> str:
 
 def test_eight_supervisors_at_once(tmp_path: Path) -> None:
     """They find one sweep, share it, and no point is begun twice."""
-    argv = sweeping("--sweep", "x=0..15", "--num_epochs=1")
+    argv = sweeping("--sweep", "width=1..16", "--num_epochs=1")
     run(tmp_path, [*argv, "--enqueue"])
     processes = [
         subprocess.Popen([*argv, "--workers=1"], cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.DEVNULL)

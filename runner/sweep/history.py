@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 from collections.abc import Iterable, Mapping
@@ -144,9 +145,11 @@ def _without(params: Mapping[str, str], names: set[str]) -> dict[str, str]:
 def epoch_values(metrics: Path, metric: str) -> dict[int, float]:
     """Return a metric after each epoch, counted from 0, from metrics.csv; the last one where an epoch has several."""
     found: dict[int, float] = {}
-    with suppress(OSError), metrics.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            with suppress(ValueError, TypeError, KeyError):  # a line that is just being written
+    with suppress(OSError):
+        text = metrics.read_text(encoding="utf-8")
+        whole = text[: text.rfind("\n") + 1]  # the last line may be about to be written
+        for row in csv.DictReader(io.StringIO(whole)):
+            with suppress(ValueError, TypeError, KeyError):
                 if row.get(metric):
                     found[int(row["epoch"])] = float(row[metric])
     return found

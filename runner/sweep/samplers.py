@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol
 
 from runner.errors import UsageError, did_you_mean
 from runner.sweep.dimensions import Dimension, value_text
 from runner.sweep.space import SearchSpace
 from runner.sweep.trials import Objective
+
+if TYPE_CHECKING:
+    from scipy.stats.qmc import Sobol
 
 
 @dataclass(frozen=True)
@@ -116,15 +120,19 @@ class SobolSampler:
 
     def suggest(self, number: int, history: Sequence[Setting] = ()) -> dict[str, str]:  # noqa: ARG002
         """Return a point; see :meth:`Sampler.suggest`."""
+        if not self.space.dimensions:
+            return {}
+        self._sequence.reset()
+        if number:
+            self._sequence.fast_forward(number)
+        return point_at(self.space, self._sequence.random(1)[0].tolist())
+
+    @cached_property
+    def _sequence(self) -> Sobol:
         from numpy.random import default_rng
         from scipy.stats.qmc import Sobol
 
-        if not self.space.dimensions:
-            return {}
-        sequence = Sobol(len(self.space.dimensions), seed=default_rng(self.seed))  # called rng only since scipy 1.15
-        if number:
-            sequence.fast_forward(number)
-        return point_at(self.space, sequence.random(1)[0].tolist())
+        return Sobol(len(self.space.dimensions), seed=default_rng(self.seed))  # called rng only since scipy 1.15
 
 
 # --- from the unit cube to the space ----------------------------------------------------------------------------------

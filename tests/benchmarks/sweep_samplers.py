@@ -121,12 +121,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=40)
     parser.add_argument("--trials", type=int, default=50, help="settings for each")
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--longest_history", type=int, default=max(HISTORIES))
+    parser.add_argument("--longest_history", type=int, default=max(HISTORIES), help="0: no times")
     options = parser.parse_args()
     names = options.samplers.split(",")
     print_comparison(names, options.seeds, options.trials, options.workers)
-    print()
-    print_times(names, options.longest_history)
+    if options.longest_history:
+        print()
+        print_times(names, options.longest_history)
 
 
 if __name__ == "__main__":
