@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import os
 import platform
@@ -53,7 +54,7 @@ def record_environment(folder: RunFolder, argv: Sequence[str], code_folder: Path
         "gpus": gpu_names(),
         "git": _record_git(folder, code_folder),
         "variables": kept_variables(),
-        "packages": _installed_versions(),
+        "packages": installed_versions(),
     }
     write_json(folder.environment, environment)
     return environment
@@ -93,12 +94,31 @@ def kept_variables() -> dict[str, str]:
     }
 
 
-def _installed_versions() -> dict[str, str]:
+def installed_versions() -> dict[str, str]:
+    """Return the versions of all packages that are installed, by their names."""
     versions: dict[str, str] = {}
-    for distribution in importlib.metadata.distributions():
-        if distribution.metadata["Name"]:  # left empty by an installation that was broken off
-            versions.setdefault(distribution.metadata["Name"], distribution.version)  # the first on the path counts
+    for path in reversed(sys.path):  # the first on the path counts
+        versions |= _versions_in(path, _changed(path))
     return dict(sorted(versions.items(), key=lambda each: each[0].lower()))
+
+
+@functools.lru_cache(maxsize=64)
+def _versions_in(path: str, changed: int) -> dict[str, str]:
+    """Read the versions in a folder once for each state of it, which an installation changes: it takes long."""
+    del changed
+    versions: dict[str, str] = {}
+    for distribution in importlib.metadata.distributions(path=[path]):
+        name = distribution.metadata["Name"]
+        if name:  # left empty by an installation that was broken off
+            versions.setdefault(name, distribution.version)
+    return versions
+
+
+def _changed(path: str) -> int:
+    try:
+        return Path(path or ".").stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _torch_build() -> dict[str, Any] | None:

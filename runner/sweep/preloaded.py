@@ -1,5 +1,8 @@
 """What the warm server imports once for all trials: everything that takes long, and nothing of the user's."""
 
+import importlib
+import importlib.util
+
 import pytorch_lightning
 import torch
 
@@ -7,5 +10,11 @@ import runner.experiment
 import runner.modules
 import runner.phases
 import runner.sweep.point
+from runner.environment import installed_versions
 
 __all__ = ["pytorch_lightning", "runner", "torch"]
+
+for name in ("omegaconf", "tensorboard"):  # Lightning imports these when a Trainer or a logger is made
+    if importlib.util.find_spec(name) is not None:
+        importlib.import_module({"tensorboard": "torch.utils.tensorboard"}.get(name, name))
+installed_versions()  # which remembers them

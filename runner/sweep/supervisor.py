@@ -83,7 +83,8 @@ class Supervisor:
         self._slots = list(slots)
         self._limits = limits
         self._display = display
-        self._server = WarmServer(slots[0].threads)
+        pruning = ["optuna"] if any(state.plan.pruner for state in queue.states()) else []
+        self._server = WarmServer(slots[0].threads, *pruning)
         self._jobs: list[_Job] = []
         self._adopted: dict[tuple[str, int], _Watch] = {}
         """Trials that a supervisor before this one, or beside it, has started."""

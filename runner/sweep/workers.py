@@ -50,18 +50,19 @@ class Worker(Protocol):
 class WarmServer:
     """Starts workers."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, *packages: str) -> None:
         """Prepare; the server itself starts with the first worker.
 
         Args:
             threads: How many each worker may use for the CPU.
+            *packages: What to import besides.
         """
         os.environ["OMP_NUM_THREADS"] = str(threads)  # read once, when torch is imported
         home = str(Path(__file__).parents[2])
         paths = [home, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
         os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
         self._context: ForkServerContext = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload([PRELOADED])
+        self._context.set_forkserver_preload([PRELOADED, *packages])
 
     def start(self, sweep: Path, number: int, slot: Slot) -> Worker:
         """Start a worker for a trial."""
