@@ -102,7 +102,7 @@ def _dispatch(request: Request, argv: Sequence[str], outcome: dict[str, Any]) ->
     if request.help or request.print_config:
         return _show_container(request)
     if request.sweep or request.enqueue or _resumes_sweep(request):
-        return _sweep(request, argv)
+        return _sweep(request, argv, outcome)
     _refuse_sweep_options(request)
     return _run(request, argv, outcome)
 
@@ -139,14 +139,16 @@ def _refuse_sweep_options(request: Request) -> None:
             raise UsageError(f"--{name} is for sweeps: add --sweep.")
 
 
-def _sweep(request: Request, argv: Sequence[str]) -> int:
+def _sweep(request: Request, argv: Sequence[str], outcome: dict[str, Any]) -> int:
     from runner.preparation import Plan
     from runner.sweep.command import sweep
 
     if request.model is None and not request.config and request.resume is None:
         request = _with_default_model(request)
     fields = _plan_fields(request) | {"resume": None, "output_to": None}
-    return sweep(request, Plan(**fields, command_line=[sys.argv[0], *argv]))
+    plan = Plan(**fields, command_line=[sys.argv[0], *argv])
+    outcome.update(model=request.model, sweep=None)
+    return sweep(request, plan, on_folder=lambda folder: outcome.update(sweep=folder))
 
 
 def _work(request: Request) -> int:

@@ -197,3 +197,11 @@ def test_single_runs_can_be_queued(sweep: Sweep) -> None:
         assert sweep("--x=3", "--enqueue") == 0
     assert [SweepPlan.of(each).total for each in sweeps()] == [1, 1]
     assert dict(SweepPlan.of(sweeps()[0]).fixed) == {"x": "3"}
+
+
+def test_the_outcome_as_json(sweep: Sweep, capsys: pytest.CaptureFixture[str]) -> None:
+    """The last line names the folder of the sweep, where sweep.json has the rest."""
+    assert sweep(*GRID, "--enqueue", "--json") == 0
+    outcome = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert outcome["sweep"] == str(sweeps()[0].path)
+    assert (outcome["state"], outcome["exit_code"]) == ("completed", 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -41,12 +41,13 @@ def outputs_folder(request: Request) -> Path:
     return Path(request.output_to or "outputs").expanduser().absolute()
 
 
-def sweep(request: Request, base: Plan) -> int:
+def sweep(request: Request, base: Plan, on_folder: Callable[[Path], None] = lambda folder: None) -> int:
     """Do what a command line with ``--sweep``, ``--enqueue`` or ``--resume=<sweep folder>`` asks for.
 
     Args:
         request: The command line.
         base: Container, configuration files and fixed values.
+        on_folder: Called with the sweep's folder as soon as it exists.
 
     Returns:
         The exit code: 0 if all trials completed, 1 if some failed or were not done.
@@ -62,6 +63,7 @@ def sweep(request: Request, base: Plan) -> int:
             print(dry_run_text(wanted.plan))
             return EXIT_DONE
         folder = _find_or_make(request, wanted)
+        on_folder(folder.path)
         if request.enqueue:
             print(f"{folder.name} is in the queue; {program_name()} work runs it.")
             return EXIT_DONE
