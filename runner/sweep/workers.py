@@ -20,6 +20,10 @@ PRELOADED = "runner.sweep.preloaded"
 """Module that imports what trials need. It must not import user code, which may change, nor touch a GPU."""
 
 
+GPU_FOLDER = Path("/proc/driver/nvidia/gpus")
+"""Where NVIDIA's driver tells which GPUs there are."""
+
+
 @dataclass(frozen=True)
 class Slot:
     """A share of the machine for one trial at a time."""
@@ -174,9 +178,8 @@ def _asked_threads() -> int:
 def visible_gpus() -> Sequence[str]:
     """Return the GPUs of this machine as CUDA_VISIBLE_DEVICES names them, found without torch."""
     asked = os.environ.get("CUDA_VISIBLE_DEVICES")
-    folder = Path("/proc/driver/nvidia/gpus")
-    if not folder.is_dir():
+    if not GPU_FOLDER.is_dir():
         return []
     if asked is not None:
         return [each.strip() for each in asked.split(",") if each.strip() and each.strip() != "-1"]
-    return [str(number) for number in range(len(list(folder.iterdir())))]
+    return [str(number) for number in range(len(list(GPU_FOLDER.iterdir())))]
