@@ -176,6 +176,8 @@ class Supervisor:
             log.warning("the time that the sweep was given is over: stopping its trials, which stay open")
             self._stop_all()
         for job in self._jobs:
+            if self._is_over:  # it was just being started when the signal came
+                self._stop(job)
             if job.stopping is not None:
                 if now - job.stopping > STOP_SECONDS:
                     send(job.worker, signal.SIGKILL)

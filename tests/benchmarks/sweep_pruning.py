@@ -32,8 +32,8 @@ direction: minimize
 """
 PRUNERS = {
     "none": "",
-    "median": "pruner: {name: median, n_startup_trials: 4, n_warmup_steps: 1}",
-    "asha": "pruner: {name: asha, min_resource: 1, reduction_factor: 2}",
+    "median": "pruner: {name: median, n_startup_trials: 4}",
+    "asha": "pruner: {name: asha, min_resource: 2, reduction_factor: 2}",
     "hyperband": "pruner: {name: hyperband, min_resource: 1, reduction_factor: 3}",
 }
 
