@@ -13,6 +13,7 @@ from multiprocessing.connection import wait
 from typing import Any, Protocol
 
 from runner.errors import RunInterrupted
+from runner.number_text import format_metrics, format_seconds
 from runner.run_folder import RunFolder
 from runner.stop_signals import say
 from runner.sweep.history import read_json
@@ -252,13 +253,12 @@ class Supervisor:
 
 def describe(trial: Trial, state: SweepState) -> str:
     """Return how a trial ended in one line."""
-    from runner.number_text import format_seconds
-
     params = " ".join(f"{name}={value}" for name, value in trial.params.items())
     values = trial.values or ()
     objectives = zip(state.plan.objectives, values, strict=False)
     shown = "  ".join(f"{objective.metric} {value:.4g}" for objective, value in objectives)
     if not shown and trial.metrics:
-        shown = "  ".join(f"{name} {value:.4g}" for name, value in list(trial.metrics.items())[-3:])
+        chosen = sorted(trial.metrics, key=lambda name: ("test" not in name, "val" not in name))[:3]
+        shown = format_metrics({name: trial.metrics[name] for name in chosen})
     text = f"trial {trial.number} {trial.state.replace('_', ' ')}  {params}  {trial.reason or shown}"
     return f"{text}  {format_seconds(trial.seconds)}"
