@@ -112,7 +112,7 @@ def test_a_trial_that_hangs_is_stopped(tmp_path: Path, option: str) -> None:
 
 def test_ctrl_c_stops_in_good_order(tmp_path: Path) -> None:
     """Trials end after their step with a checkpoint; the same command goes on; it costs them no attempt."""
-    argv = sweeping("--sweep", "x=0..1", "--num_epochs=60", "--pause=0.03")
+    argv = sweeping("--sweep", "x=0..1", "--num_epochs=30", "--pause=0.03")
     first = start(tmp_path, argv)
     sweep = begun_sweep(tmp_path)
     wait_until(lambda: all(pid_of(sweep, number) for number in range(2)))
@@ -215,7 +215,7 @@ def test_the_queue(tmp_path: Path) -> None:
 
 def test_cancelling_a_running_trial(tmp_path: Path) -> None:
     """It stops in good order, whoever started it, and is not begun again."""
-    first = start(tmp_path, sweeping("--sweep", "x=0..1", "--num_epochs=60", "--pause=0.03"))
+    first = start(tmp_path, sweeping("--sweep", "x=0..1", "--num_epochs=30", "--pause=0.03"))
     sweep = begun_sweep(tmp_path)
     wait_until(lambda: pid_of(sweep, 0))
     run(tmp_path, command("queue", "cancel", f"{sweep.name}/0"))
