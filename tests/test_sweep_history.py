@@ -122,3 +122,19 @@ def test_names_of_sweeps(tmp_path: Path, history: History) -> None:
 def test_no_metrics_file(tmp_path: Path) -> None:
     """Nothing is known."""
     assert epoch_values(tmp_path / "metrics.csv", "score") == {}
+
+
+def test_damaged_parameters_are_written_anew(history: History) -> None:
+    """A point whose file is damaged is as good as one that a kill left without; a whole one is never changed."""
+    folder = history.folder
+    folder.begin(0, 0, {"x": "1"}, [])
+    folder.begin(0, 0, {"x": "2"}, [])
+    point = folder.read_point(0)
+    assert point is not None
+    assert point["params"] == {"x": "1"}
+    (folder.point(0) / "point.json").write_text("{}")
+    assert folder.read_point(0) is None
+    folder.begin(0, 0, {"x": "2"}, [])
+    point = folder.read_point(0)
+    assert point is not None
+    assert point["params"] == {"x": "2"}

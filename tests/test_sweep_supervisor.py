@@ -83,6 +83,14 @@ def test_failures_are_told_apart(tmp_path: Path) -> None:
     assert attempts(sweep, 2) == 2  # what was completed is left alone
 
 
+def test_odd_ways_to_end(tmp_path: Path) -> None:
+    """Ending the process is no success, however it is done; what the code closes is its own business."""
+    run(tmp_path, sweeping("--sweep", "mode=leave,exit,close"), code=1)
+    sweep = only_sweep(tmp_path)
+    assert states(sweep) == {0: "given_up", 1: "failed", 2: "completed"}
+    assert results(sweep)[1]["reason"] == "SystemExit: 0"
+
+
 def test_equal_failures_pause_the_sweep(tmp_path: Path) -> None:
     """After five failures for the same reason the rest is not even tried, until somebody opens the sweep again."""
     error = run(tmp_path, sweeping("--sweep", "x=0..9", "--mode=raise", "--workers=1"), code=1)

@@ -325,8 +325,9 @@ def _printing_to(path: Any) -> Iterator[None]:
         try:
             yield
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            with suppress(ValueError, OSError):  # closed by the user's code
+                sys.stdout.flush()
+                sys.stderr.flush()
             logging.shutdown()
             for saved, target in zip(before, (1, 2), strict=True):
                 os.dup2(saved, target)

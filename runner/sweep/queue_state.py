@@ -79,11 +79,11 @@ class SweepState:
         self.has_worked = True
         self.history.started.add(number)
 
-    def ended(self, number: int, *, is_sealed: bool) -> Trial | None:
+    def ended(self, number: int) -> Trial | None:
         """Note that the worker of a trial has ended; return the trial if that has a result."""
         self.own.discard(number)
         self.refresh(at_once=True)
-        if not is_sealed or number not in self.history.sealed:
+        if number not in self.history.sealed:
             self._deaths[number] += 1
             self._free_since[number] = time.monotonic() - LEFT_ALONE_SECONDS + 0.1 * 2 ** min(6, self._deaths[number])
             return None
@@ -170,8 +170,12 @@ class Queue:
                     self._states[key] = SweepState(folder)
                 except (RunnerError, OSError) as error:
                     self.unreadable[key] = str(error)
-        for state in self._states.values():
-            state.refresh()
+        for key, state in list(self._states.items()):
+            try:
+                state.refresh()
+            except OSError as error:  # somebody has removed it
+                self.unreadable[key] = str(error)
+                del self._states[key]
         return sorted(self._states.values(), key=lambda state: (-state.control.priority, state.sequence))
 
     def next(self) -> tuple[SweepState, int] | None:

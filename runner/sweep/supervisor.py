@@ -17,7 +17,7 @@ from runner.number_text import format_metrics, format_seconds
 from runner.run_folder import RunFolder
 from runner.stop_signals import say
 from runner.sweep.history import read_json
-from runner.sweep.point import EXIT_BUSY, EXIT_NO_SPACE, EXIT_SEALED
+from runner.sweep.point import EXIT_BUSY, EXIT_NO_SPACE
 from runner.sweep.queue_state import Queue, SweepState
 from runner.sweep.trials import FAILED, GIVEN_UP, Trial
 from runner.sweep.workers import Slot, WarmServer, Worker, send
@@ -141,7 +141,7 @@ class Supervisor:
                 self._ended(job, code)
 
     def _ended(self, job: _Job, code: int) -> None:
-        trial = job.state.ended(job.number, is_sealed=code == EXIT_SEALED)
+        trial = job.state.ended(job.number)
         if trial is not None:
             self._display.event(job.state, describe(trial, job.state))
             self._react(job.state, trial)
@@ -179,6 +179,8 @@ class Supervisor:
         for job in self._jobs:
             if self._is_over:  # it was just being started when the signal came
                 self._stop(job)
+            if job.number in job.state.history.sealed and job.stopping is None:
+                job.stopping = now  # what is left are threads and exit handlers of the user's code
             if job.stopping is not None:
                 if now - job.stopping > STOP_SECONDS:
                     send(job.worker, signal.SIGKILL)

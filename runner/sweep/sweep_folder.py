@@ -221,13 +221,20 @@ class SweepFolder:
         """
         folder = self.point(number)
         folder.mkdir(exist_ok=True)
-        body = {"number": number, "setting": setting, "params": params, "known": list(known)}
-        write_sealed(folder / "point.json", body)
+        if self.read_point(number) is None:
+            (folder / "point.json").unlink(missing_ok=True)
+            body = {"number": number, "setting": setting, "params": params, "known": list(known)}
+            write_sealed(folder / "point.json", body)
 
     def read_point(self, number: int) -> dict[str, Any] | None:
-        """Return number, setting, parameters and what the sampler knew; None if a kill kept it from being written."""
-        path = self.point(number) / "point.json"
-        return read_sealed(path) if path.is_file() else None
+        """Return number, setting, parameters and what the sampler knew.
+
+        None if they are not there, because a kill came before they were written, or because the file is damaged.
+        """
+        try:
+            return read_sealed(self.point(number) / "point.json")
+        except (OSError, RunFailedError):
+            return None
 
     def seal(self, trial: Trial, code: str = "") -> None:
         """Write the result of a trial, which the caller has the lock of.

@@ -12,7 +12,11 @@ class Sweeping(LightningContainer):
     width = param.Integer(default=4, bounds=(1, 64), doc="Without effect.")
     kind = param.Selector(default="a", objects=["a", "b", "c"], doc="Without effect.")
     sizes = param.List(default=[1], item_type=int, doc="Without effect.")
-    mode = param.Selector(default="", objects=["", "raise", "die", "die once", "hang", "nan"], doc="How to misbehave.")
+    mode = param.Selector(
+        default="",
+        objects=["", "raise", "die", "die once", "hang", "nan", "leave", "exit", "close", "thread"],
+        doc="How to misbehave.",
+    )
     pause = param.Number(default=0.0, bounds=(0, None), doc="Seconds that each step sleeps.")
     batches = param.Integer(default=3, bounds=(1, None), doc="Batches per epoch.")
 

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import sys
+import threading
 import time
 from pathlib import Path
 
@@ -41,6 +43,14 @@ class Quadratic(LightningModule):
         if self.mode == "die once" and not (self.folder / "died.txt").exists():
             (self.folder / "died.txt").write_text("")
             os.kill(os.getpid(), signal.SIGKILL)
+        if self.mode == "leave":
+            os._exit(0)
+        if self.mode == "exit":
+            sys.exit(0)
+        if self.mode == "close":
+            sys.stdout.close()
+        if self.mode == "thread":
+            threading.Thread(target=time.sleep, args=(1000,)).start()
         if self.mode == "hang":
             time.sleep(1000)
 
