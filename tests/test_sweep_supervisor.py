@@ -235,6 +235,38 @@ def test_cancelling_a_running_trial(tmp_path: Path) -> None:
     assert states(sweep) == {0: "completed", 1: "completed"}
 
 
+LEARNING = """
+parameters: {x: "uniform(0,1)", kind: [a, b], width: {low: 1, high: 8, int: true, when: {kind: [b]}}}
+overrides: {num_epochs: 4}
+sampler: tpe
+num_trials: 14
+metric: score
+direction: minimize
+pruner: {name: median, n_startup_trials: 3, n_warmup_steps: 1}
+"""
+
+
+def test_learning_and_pruning(tmp_path: Path) -> None:
+    """The sampler and the pruner know the results so far, and one worker alone gets the same points again."""
+    (tmp_path / "learning.yaml").write_text(LEARNING)
+    points = []
+    for outputs in ("first", "second"):
+        run(tmp_path, sweeping("--sweep=learning.yaml", "--workers=1", f"--output_to={outputs}"))
+        [sweep] = [SweepFolder(path) for path in (tmp_path / outputs / "sweeps").glob("2*")]
+        points.append([(body["params"], body["state"], body["values"]) for body in results(sweep).values()])
+    assert points[0] == points[1]
+    found = results(sweep)
+    assert len(found) == 14
+    assert {("width" in body["params"]) == (body["params"]["kind"] == "b") for body in found.values()} == {True}
+    pruned = [number for number, body in found.items() if body["state"] == "pruned"]
+    assert pruned
+    assert all(2 <= len(found[number]["intermediate"]) < 4 for number in pruned)
+    assert all(json.loads((sweep.point(number) / "status.json").read_text())["state"] == "pruned" for number in pruned)
+    known = [json.loads((sweep.point(number) / "point.json").read_text())["body"]["known"] for number in (0, 13)]
+    assert known[0] == []
+    assert sorted(known[1]) == list(range(13))
+
+
 def test_trials_on_two_devices(tmp_path: Path) -> None:
     """Each is a fresh process that Lightning starts a second one beside."""
     run(tmp_path, sweeping("--sweep", "x=0,1", "--num_epochs=1", "--devices_per_trial=2", "--accelerator=cpu",

@@ -38,6 +38,11 @@ def _check_values(name: str, texts: Sequence[str], parameter: Parameter) -> None
 
 
 def _check_range(dimension: Dimension, parameter: Parameter) -> None:
+    if isinstance(parameter, param.Integer) and not dimension.is_int:
+        raise ParameterError(
+            f"--sweep: {dimension.name}={dimension.describe()}: {dimension.name} takes whole numbers; write "
+            f"int({dimension.low:g},{dimension.high:g}), or int: true beside low and high in YAML."
+        )
     for text in _texts_to_check(dimension, parameter):
         value = _checked(dimension.name, text, parameter)
         if isinstance(value, bool) or not isinstance(value, int | float):
