@@ -18,7 +18,7 @@ from runner.number_text import format_seconds
 from runner.run_folder import RunFolder
 from runner.sweep.history import epoch_values, read_json
 from runner.sweep.queue_state import SweepState
-from runner.sweep.shown import format_number, printable
+from runner.sweep.shown import brief, format_number, printable
 from runner.sweep.trials import Trial, best_trials
 
 log = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ class LiveTable:
         shown = format_number(values[max(values)]) if values else str(status.get("phase", "starting"))
         return [
             str(number),
-            *(printable(params.get(name, ""), 24) for name in varied),
+            *(brief(params.get(name, "")) for name in varied),
             f"{finished}/{total}" if total else str(finished),
             shown,
             self._time_left(state, number, finished, total),

@@ -56,6 +56,12 @@ def number_of(text: str | None) -> float | None:
     return number if math.isfinite(number) else None
 
 
+def brief(text: str, limit: int = 24) -> str:
+    """Return the value of a parameter in at most *limit* columns; a number with many digits in four of them."""
+    number = number_of(text) if len(text) > 8 else None
+    return printable(text, limit) if number is None else format_number(number)
+
+
 def _escaped(character: str) -> str:
     return character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
 

@@ -19,6 +19,7 @@ from runner.stop_signals import say
 from runner.sweep.history import read_json
 from runner.sweep.point import EXIT_BUSY, EXIT_NO_SPACE
 from runner.sweep.queue_state import Queue, SweepState
+from runner.sweep.shown import brief
 from runner.sweep.trials import FAILED, GIVEN_UP, Trial
 from runner.sweep.workers import Slot, WarmServer, Worker, send
 
@@ -255,12 +256,12 @@ class Supervisor:
 
 def describe(trial: Trial, state: SweepState) -> str:
     """Return how a trial ended in one line."""
-    params = " ".join(f"{name}={value}" for name, value in trial.params.items())
+    params = " ".join(f"{name}={brief(value)}" for name, value in trial.params.items())
     values = trial.values or ()
     objectives = zip(state.plan.objectives, values, strict=False)
     shown = "  ".join(f"{objective.metric} {value:.4g}" for objective, value in objectives)
     if not shown and trial.metrics:
         chosen = sorted(trial.metrics, key=lambda name: ("test" not in name, "val" not in name))[:3]
         shown = format_metrics({name: trial.metrics[name] for name in chosen})
-    text = f"trial {trial.number} {trial.state.replace('_', ' ')}  {params}  {trial.reason or shown}"
-    return f"{text}  {format_seconds(trial.seconds)}"
+    state_text = f"trial {trial.number} {trial.state.replace('_', ' ')}"
+    return "  ".join(filter(None, [state_text, params, trial.reason or shown, format_seconds(trial.seconds)]))

@@ -11,7 +11,7 @@ from typing import Any
 from rich.cells import cell_len
 
 from runner.sweep import trials
-from runner.sweep.shown import cut, format_ranges, format_spread, number_of, printable
+from runner.sweep.shown import brief, cut, format_ranges, format_spread, number_of, printable
 from runner.sweep.trials import Objective, Trial, best_trials
 
 FAILURES = (trials.FAILED, trials.GIVEN_UP)
@@ -284,7 +284,7 @@ def _columns(view: SweepView, settings: Sequence[SettingSummary]) -> list[_Colum
         columns.append(_Column("n", [str(each.completed) for each in settings]))
     for name in view.varied:
         if name not in repeated:
-            cells = [printable(each.params.get(name, "-"), _WIDEST) for each in settings]
+            cells = [brief(each.params.get(name, "-"), _WIDEST) for each in settings]
             columns.append(_Column(printable(name, _WIDEST), cells, "parameter"))
     main = max(len(view.objectives), 1)
     for place, name in enumerate(metric_names(view)[: main + 3]):
