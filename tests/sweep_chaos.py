@@ -64,10 +64,8 @@ class Chaos:
         return any(each.poll() == 0 for each in self._supervisors)
 
     def _harm(self, sweep: SweepFolder) -> None:
-        victims = ["supervisor"] if self._supervisors else []
         running = [number for number in sweep.started() - sweep.sealed().keys() if sweep.is_running(number)]
-        victims += ["worker", "worker"] if running else []
-        victim = self._random.choice(victims)
+        victim = "worker" if running and self.kills["worker"] <= self.kills["supervisor"] else "supervisor"
         if victim == "supervisor":
             chosen = self._random.choice(self._supervisors)
             self._supervisors.remove(chosen)
