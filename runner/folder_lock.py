@@ -8,7 +8,8 @@ import threading
 import time
 import uuid
 import weakref
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from runner.atomic_files import write_text
@@ -84,6 +85,15 @@ class FolderLock:
         while not self.take():
             time.sleep(pause)
             pause = min(2 * pause, 0.1)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Have the lock while the block runs; see :meth:`wait`."""
+        self.wait()
+        try:
+            yield
+        finally:
+            self.give_back()
 
     def give_back(self) -> None:
         """Let others have the lock."""

@@ -120,7 +120,7 @@ def test_the_direction_follows_from_the_name_of_the_metric(tmp_path: Path) -> No
         ("metric: []", "1: metric: the name of a metric is needed."),
         ("metric: [a, a]", "1: metric: a is there twice."),
         ("metric: a\ndirection: min", "2: direction: min is none of minimize, maximize."),
-        ("metric: a\ndirection: [minimize, maximize]", "2: direction: there are 1 metrics and 2 directions."),
+        ("metric: a\ndirection: [minimize, maximize]", "2: direction: each metric needs a direction: 1 and 2."),
         ("direction: minimize", "1: direction: there is no metric that it could be for."),
         ("pruner: {n_warmup_steps: 5}", "1: pruner: name is missing"),
         ("limits: 3", "1: limits must be a mapping"),

@@ -99,7 +99,7 @@ def test_retried_trials_are_read_again(history: History) -> None:
     """After reopen the result is gone, and a new one counts."""
     end(history, 0, None, "failed")
     assert history.results()[0].state == "failed"
-    history.folder.reopen(0, "failed")
+    history.folder.reopen(0)
     history.refresh()
     assert history.results() == []
     end(history, 0, 4.0)

@@ -27,7 +27,6 @@ from runner.sweep.supervisor import Limits, Supervisor
 from runner.sweep.sweep_file import seconds_from_text
 from runner.sweep.sweep_folder import Control, SweepFolder, sweeps_in
 from runner.sweep.tables import SweepView, result_table, sweep_csv, sweep_json
-from runner.sweep.trials import FAILED, GIVEN_UP
 from runner.sweep.workers import Slot, make_slots
 
 log = logging.getLogger(__name__)
@@ -115,7 +114,7 @@ def _find_or_make(request: Request, wanted: Wanted | None) -> SweepFolder:
         found = SweepFolder.create(outputs_folder(request), plan.container_name, plan.to_json(), Control())
         log.info("%s  %d trials", shown(found.path), plan.total)
     elif wanted is None:
-        _say_found(found, SweepPlan.of(found))
+        _found(found, SweepPlan.of(found), request)
     if request.retry_failed:
         log.info("%d failed trials are run again", len(retry_failed(found)))
     return found
@@ -131,8 +130,7 @@ def _joined(request: Request, plan: SweepPlan) -> SweepFolder | None:
     others = sorted(sweeps_in(outputs_folder(request)), key=lambda each: each.sequence, reverse=True)
     for folder in others:
         if _plan_or_none(folder) is not None and _is_same(SweepPlan.of(folder), plan):
-            _say_found(folder, plan)
-            return folder
+            return _found(folder, plan, request)
     if request.extend:
         for folder in others:
             there = _plan_or_none(folder)
@@ -179,8 +177,7 @@ def _same_or_extended(folder: SweepFolder, plan: SweepPlan, request: Request) ->
     if not added and not is_more:
         if plan.num_trials != there.num_trials:
             raise UsageError(f"{folder.name} has {there.num_trials} settings; there is no way to take some away.")
-        _say_found(folder, there)
-        return folder
+        return _found(folder, there, request)
     if not request.extend:
         what = f"{sum(each.num_points or 0 for each in added)} points" if added else f"{plan.num_trials} settings"
         raise UsageError(f"{folder.name} would get more to do ({what}): add --extend, or --new for another sweep.")
@@ -190,10 +187,21 @@ def _same_or_extended(folder: SweepFolder, plan: SweepPlan, request: Request) ->
     return folder
 
 
-def _say_found(folder: SweepFolder, plan: SweepPlan) -> None:
+def _found(folder: SweepFolder, plan: SweepPlan, request: Request) -> SweepFolder:
+    """Say what there is of a sweep to go on with, and return it.
+
+    Raises:
+        UsageError: it was cancelled.
+    """
+    if folder.read_control().cancelled and not request.retry_failed:
+        raise UsageError(
+            f"{folder.name} was cancelled. Open it again: {program_name()} queue resume {folder.name}; or start "
+            "another with --new."
+        )
     found = Counter(folder.sealed().values())
     done = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in sorted(found.items())) or "none"
     log.info("going on with %s: %s of %d trials", folder.name, done, plan.total)
+    return folder
 
 
 def dry_run_text(plan: SweepPlan) -> str:
@@ -220,17 +228,27 @@ def _work_on(queue: Queue, slots: Sequence[Slot], limits: Limits, request: Reque
     finally:
         states = queue.states()
         states = states if len(states) == 1 else [state for state in states if state.has_worked]
-        for state in states:
-            state.refresh(at_once=True)
-            if state.history.sealed and (state.has_worked or not state.folder.report.is_file()):
-                write_results(state)
+        written = [_write_results_of(state) for state in states]
         _say_how_to_go_on(states)
-    for path, reason in queue.unreadable.items():
-        log.warning("%s cannot be served: %s", path, reason)
+        for path, reason in queue.unreadable.items():
+            log.warning("%s cannot be served: %s", path, reason)
     if len(states) == 1:
         print(result_table(view_of(states[0])))
         print(shown(states[0].folder.report))
-    return EXIT_DONE if all(map(_is_done, states)) else EXIT_FAILED
+    is_done = all(written) and all(map(_is_done, states)) and not (queue.unreadable and not states)
+    return EXIT_DONE if is_done else EXIT_FAILED
+
+
+def _write_results_of(state: SweepState) -> bool:
+    """Write tables and report if there is something new to tell; return whether that was possible."""
+    try:
+        state.refresh(at_once=True)
+        if state.history.sealed and (state.has_worked or not state.folder.report.is_file()):
+            write_results(state)
+    except OSError as error:
+        log.warning("%s: cannot write its tables and report: %s", state.folder.name, error.strerror or error)
+        return False
+    return True
 
 
 def _slots(request: Request) -> list[Slot]:
@@ -260,15 +278,13 @@ def _seconds(name: str, text: str | None) -> float | None:
 
 def _is_done(state: SweepState) -> bool:
     """Tell whether all trials completed, were pruned or cancelled."""
-    states = state.history.sealed.values()
-    if state.control.cancelled:
-        return True
-    return len(states) >= state.plan.total and not any(each in (FAILED, GIVEN_UP) for each in states)
+    is_whole = len(state.history.sealed) >= state.plan.total
+    return (is_whole or state.control.cancelled) and not state.history.failed()
 
 
 def _say_how_to_go_on(states: Sequence[SweepState]) -> None:
     for state in states:
-        failed = sum(each in (FAILED, GIVEN_UP) for each in state.history.sealed.values())
+        failed = len(state.history.failed())
         command = f"{program_name()} --resume={shown(state.folder.path)}"
         if state.control.paused:
             log.warning("%s is paused: %s. Open it again: %s queue resume %s", state.folder.name, state.control.paused,

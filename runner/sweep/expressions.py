@@ -180,8 +180,11 @@ def _end_of_quote(text: str, start: int, *, may_escape: bool) -> int:
 
 
 def _unquoted(item: str) -> str:
-    is_quoted = len(item) > 1 and item[0] in "\"'" and item.find(item[0], 1) == len(item) - 1
-    return item[1:-1] if is_quoted else item
+    if not item or item[0] not in "\"'":
+        return item
+    if len(item) == 1 or item.find(item[0], 1) < len(item) - 1:
+        raise ValueError(f"{item}: quotes go around a whole text, and the same quotes cannot be in it")
+    return item[1:-1]
 
 
 def _is_call(item: str) -> bool:

@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,18 @@ from runner.run_folder import RunFolder
 from runner.sweep.plan import SweepPlan
 from runner.sweep.samplers import Setting
 from runner.sweep.sweep_folder import SweepFolder
-from runner.sweep.trials import COMPLETED, FAILED, OPEN, PRUNED, RUNNING, Trial
+from runner.sweep.trials import COMPLETED, FAILED, GIVEN_UP, OPEN, PRUNED, RUNNING, Trial
+
+
+@dataclass(frozen=True)
+class _Result:
+    order: int
+    """How many trials had come to an end before."""
+    sealed_as: str
+    """The state in the name of the file."""
+    trial: Trial
+    code: str = ""
+    """Digest of the container's code that the trial ran."""
 
 
 class History:
@@ -27,17 +38,16 @@ class History:
         self.folder = folder
         self.plan = plan
         self.sealed: dict[int, str] = {}
-        """States of the trials that came to an end, at the last :meth:`refresh`."""
+        """States of the trials that came to an end, at the last :meth:`refresh`, as the names of their results say."""
         self.started: set[int] = set()
-        self._results: dict[int, tuple[int, Trial]] = {}
-        self._codes: dict[int, str] = {}
+        self._results: dict[int, _Result] = {}
 
     def refresh(self) -> None:
         """Look at the folder again."""
         self.started = self.folder.started()  # before the results: a trial may come to its end in between
         self.sealed = self.folder.sealed()
-        for number, (_, trial) in list(self._results.items()):
-            if self.sealed.get(number) != trial.state:  # it is run again
+        for number, result in list(self._results.items()):
+            if self.sealed.get(number) != result.sealed_as:  # it is run again
                 del self._results[number]
 
     def results(self) -> list[Trial]:
@@ -45,22 +55,30 @@ class History:
         for number, state in self.sealed.items():
             if number not in self._results:
                 with suppress(FileNotFoundError):  # somebody retries it at this moment
-                    body = self._body(number, state)
-                    self._results[number] = (int(body["order"]), Trial.from_json(body))
-                    self._codes[number] = str(body.get("code", ""))
-        return [trial for _, trial in sorted(self._results.values(), key=lambda each: each[0])]
+                    self._results[number] = self._read(number, state)
+        return [result.trial for result in sorted(self._results.values(), key=lambda each: each.order)]
 
-    def _body(self, number: int, state: str) -> dict[str, Any]:
+    def states(self) -> dict[int, str]:
+        """Return the states of the trials that came to an end; one whose result is damaged has failed."""
+        return {trial.number: trial.state for trial in self.results()}
+
+    def failed(self) -> list[int]:
+        """Return the trials that failed, were given up, or whose results are damaged."""
+        return sorted(number for number, state in self.states().items() if state in (FAILED, GIVEN_UP))
+
+    def _read(self, number: int, state: str) -> _Result:
         try:
-            return self.folder.read_result(number, state)
+            body = self.folder.read_result(number, state)
+            return _Result(int(body["order"]), state, Trial.from_json(body), str(body["code"]))
         except RunFailedError as error:  # told as what it is; the other results are as good as before
             point = self.folder.read_point(number) or {"setting": number // len(self.plan.repeats), "params": {}}
-            trial = Trial(number, point["setting"], FAILED, point["params"], reason=str(error))
-            return trial.to_json() | {"order": number}
+            return _Result(number, state, Trial(number, point["setting"], FAILED, point["params"], reason=str(error)))
 
     def other_code(self) -> list[int]:
         """Return the trials that ran other code of the container than the sweep was made with."""
-        return sorted(trial.number for trial in self.results() if self._codes[trial.number] not in ("", self.plan.code))
+        self.results()
+        ours = ("", self.plan.code)
+        return sorted(number for number, result in self._results.items() if result.code not in ours)
 
     def unfinished(self) -> list[Trial]:
         """Return the trials that were begun and have no result, as far as they have come."""

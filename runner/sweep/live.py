@@ -99,7 +99,7 @@ def _num_epochs(state: SweepState, params: dict[str, str]) -> int | None:
 
 def counts(state: SweepState) -> str:
     """Return how many trials are in which state, such as ``5/15 done, 2 running, 1 failed``."""
-    found = Counter(state.history.sealed.values())
+    found = Counter(state.history.states().values())
     done = sum(found.values())
     parts = [f"{done}/{state.plan.total} done"]
     if state.own:

@@ -17,11 +17,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from runner.atomic_files import write_json
+from runner.atomic_files import is_disk_full, write_json
 from runner.command_line import Override
 from runner.container_loader import find_container
 from runner.environment import redact
-from runner.errors import RunFailedError, RunInterrupted, TrialPrunedError
+from runner.errors import EXIT_FAILED, RunFailedError, RunInterrupted, TrialPrunedError
 from runner.preparation import Plan
 from runner.run_folder import RunFolder
 from runner.stop_signals import StopSignals
@@ -35,9 +35,9 @@ DEVICES_VARIABLE = "LIGHTCASE_TRIAL_DEVICES"
 """Environment variable that tells a trial in a fresh process how many devices it has."""
 
 EXIT_SEALED = 0
-EXIT_BUSY = 5
-"""Another process has the trial."""
-EXIT_NO_SPACE = 6
+EXIT_BUSY = 75
+"""Another process has the trial: EX_TEMPFAIL of sysexits.h, which user code hardly ends with."""
+EXIT_NO_SPACE = 74
 """The disk is full, which is not the trial's fault: it stays open."""
 
 MAX_ATTEMPTS = 3
@@ -66,13 +66,20 @@ class Attempts:
         """Return what is written down."""
         return vars(self) | {"progress": list(self.progress)}
 
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> Attempts:
+        """Return what :meth:`to_json` wrote; no attempts where that cannot be read."""
+        with suppress(TypeError, ValueError, KeyError):
+            return cls(int(body["attempts"]), int(body["fruitless"]), tuple(body["progress"]), float(body["seconds"]))
+        return cls()
+
 
 def work_on(sweep: SweepFolder, number: int) -> int:
     """Run a trial, in a process that is there for nothing else, and return the exit code.
 
     Returns:
-        0 if the result is sealed, whatever it is; 5 if another process has the trial; 128 plus the number of the
-        signal that stopped it.
+        0 if the result is sealed, whatever it is; 75 if another process has the trial; 74 if the disk is full; 1 for
+        what went wrong around the run itself; 128 plus the number of the signal that stopped it.
     """
     folder = RunFolder(sweep.point(number))
     folder.path.mkdir(exist_ok=True)
@@ -80,13 +87,13 @@ def work_on(sweep: SweepFolder, number: int) -> int:
         return EXIT_BUSY
     try:
         with _printing_to(sweep.console(number)), StopSignals().installed():
-            return _run_locked(sweep, number, folder)
-    except RunInterrupted as error:  # before or after the run itself
-        return error.exit_code
-    except OSError as error:
-        if not _is_disk_full(error):
-            raise
-        return EXIT_NO_SPACE
+            try:
+                return _run_locked(sweep, number, folder)
+            except RunInterrupted as error:  # before or after the run itself
+                return error.exit_code
+            except Exception as error:  # of our own: nobody looks at a worker's terminal
+                traceback.print_exc()
+                return EXIT_NO_SPACE if is_disk_full(error) else EXIT_FAILED
     finally:
         folder.unlock()
 
@@ -150,14 +157,14 @@ def _ended(sweep: SweepFolder, plan: SweepPlan, trial: Trial, folder: RunFolder)
     try:
         metrics = _run(sweep, plan, trial, folder)
     except RunInterrupted:
-        if sweep.stop_asked(trial.number) is None:
+        if sweep.stop_asked(trial.number) is None:  # or the whole sweep is cancelled, and may be resumed
             raise
         return _stopped(sweep, trial)
     except TrialPrunedError:
         return replace(trial, state=PRUNED)
     except BaseException as error:  # of user code: the rest of the sweep goes on
         traceback.print_exc()
-        if _is_disk_full(error):
+        if is_disk_full(error):
             raise OSError(errno.ENOSPC, "the disk is full") from error
         return replace(trial, state=FAILED, reason=redact(f"{type(error).__name__}: {error}")[:2000])
     return _with_values(replace(trial, metrics=metrics), plan, folder)
@@ -245,6 +252,10 @@ def _seal(sweep: SweepFolder, trial: Trial, code: str = "") -> int:
     return EXIT_SEALED
 
 
+def _is_to_stop(sweep: SweepFolder, number: int) -> bool:
+    return sweep.stop_asked(number) is not None or sweep.read_control().cancelled
+
+
 def _code(plan: SweepPlan) -> str:
     """Return the digest of the code that the trial ran; the container was found before."""
     try:
@@ -256,12 +267,7 @@ def _code(plan: SweepPlan) -> str:
 def _count_attempt(sweep: SweepFolder, number: int, folder: RunFolder) -> Attempts:
     """Write down that an attempt begins. One that was asked to stop does not count against the trial."""
     body = read_json(sweep.attempts(number))
-    before = Attempts(
-        int(body.get("attempts", 0)),
-        int(body.get("fruitless", 0)),
-        tuple(body.get("progress", ())),
-        float(body.get("seconds", 0.0)),
-    )
+    before = Attempts.from_json(body)
     status = read_json(folder.status)
     progress = _progress(folder, status)
     fruitless = before.fruitless + 1 if progress == before.progress and not body.get("stopped") else 1
@@ -283,16 +289,6 @@ def _stopped(sweep: SweepFolder, trial: Trial) -> Trial:
     return replace(trial, state=FAILED, reason=reason) if reason else replace(trial, state=CANCELLED)
 
 
-def _is_disk_full(error: BaseException | None) -> bool:
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        seen.add(id(error))
-        error = error.__cause__ or error.__context__
-    return False
-
-
 @contextmanager
 def _watching_for_stop(sweep: SweepFolder, number: int) -> Iterator[None]:
     """Stop this process in good order when somebody asks for it, and at once if it does not obey."""
@@ -300,7 +296,7 @@ def _watching_for_stop(sweep: SweepFolder, number: int) -> Iterator[None]:
 
     def watch() -> None:
         while not done.wait(LOOK_SECONDS):
-            if sweep.stop_asked(number) is not None:
+            if _is_to_stop(sweep, number):
                 os.kill(os.getpid(), signal.SIGTERM)
                 if not done.wait(KILL_SECONDS):
                     os.kill(os.getpid(), signal.SIGKILL)

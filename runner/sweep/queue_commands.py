@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
+from runner.command_line import program_name
 from runner.errors import RunnerError, UsageError, did_you_mean
 from runner.folder_lock import FolderLock
+from runner.sweep.history import History
 from runner.sweep.plan import SweepPlan
 from runner.sweep.shown import printable
 from runner.sweep.sweep_folder import SweepFolder, find_sweep, sweeps_in
@@ -51,7 +52,8 @@ def queue_table(outputs: Path) -> str:
     rows = [("sweep", "state", "priority", "done", "running", "open", "failed"), *map(_row, sweeps)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    notes = [f"{sweep.name}: paused, {reason}" for sweep in sweeps if (reason := sweep.read_control().paused)]
+    notes = [f"{row[0]}: paused, {sweep.read_control().paused}" for sweep, row in zip(sweeps, rows[1:], strict=True)
+             if row[1] == "paused"]  # fmt: skip
     return "\n".join([*lines, *(printable(note, 300) for note in notes)])
 
 
@@ -73,10 +75,10 @@ def _row(sweep: SweepFolder) -> tuple[str, ...]:
 
 
 def _state(is_cancelled: bool, paused: str, running: int, left: int) -> str:
-    if is_cancelled:
-        return "cancelled"
     if left == running == 0:
         return "done"
+    if is_cancelled:
+        return "cancelled"
     if paused:
         return "paused"
     return "running" if running else "queued"
@@ -101,21 +103,20 @@ def _checked_number(sweep: SweepFolder, text: str) -> int:
 
 
 def _pause(sweep: SweepFolder) -> str:
-    sweep.write_control(replace(sweep.read_control(), paused="by queue pause"))
+    sweep.change_control(paused="by queue pause")
     return f"{sweep.name}: no more trials are started; those that run go on to their end."
 
 
 def _resume(sweep: SweepFolder) -> str:
-    sweep.write_control(replace(sweep.read_control(), paused="", cancelled=False))
+    sweep.change_control(paused="", cancelled=False)
     return f"{sweep.name}: open again."
 
 
 def _cancel(sweep: SweepFolder) -> str:
-    sweep.write_control(replace(sweep.read_control(), cancelled=True))
-    running = [number for number in sweep.started() - sweep.sealed().keys() if sweep.is_running(number)]
-    for number in running:
-        sweep.ask_to_stop(number)
-    return f"{sweep.name}: cancelled; {len(running)} running trials are asked to stop."
+    if len(sweep.sealed()) >= SweepPlan.of(sweep).total:
+        raise UsageError(f"{sweep.name} has come to its end; there is nothing to cancel.")
+    sweep.change_control(cancelled=True)
+    return f"{sweep.name}: cancelled; running trials stop now."
 
 
 def _retry(sweep: SweepFolder) -> str:
@@ -124,13 +125,18 @@ def _retry(sweep: SweepFolder) -> str:
 
 
 def retry_failed(sweep: SweepFolder) -> list[int]:
-    """Open all failed trials, and those that were given up, again; return their numbers."""
-    failed = [(number, state) for number, state in sweep.sealed().items() if state in (FAILED, GIVEN_UP)]
-    for number, state in failed:
-        sweep.reopen(number, state)
-    if failed and sweep.read_control().paused:
-        _resume(sweep)
-    return sorted(number for number, _ in failed)
+    """Open all failed trials, those that were given up and those with damaged results again, and the sweep as well.
+
+    Returns:
+        The numbers of the trials.
+    """
+    history = History(sweep, SweepPlan.of(sweep))
+    history.refresh()
+    failed = history.failed()
+    for number in failed:
+        sweep.reopen(number)
+    sweep.change_control(paused="", cancelled=False)
+    return failed
 
 
 def _set_priority(sweep: SweepFolder, text: str) -> str:
@@ -138,7 +144,7 @@ def _set_priority(sweep: SweepFolder, text: str) -> str:
         priority = int(text)
     except ValueError:
         raise UsageError(f"queue priority: {text!r} is not an int; sweeps with a higher one go first.") from None
-    sweep.write_control(replace(sweep.read_control(), priority=priority))
+    sweep.change_control(priority=priority)
     return f"{sweep.name}: priority {priority}."
 
 
@@ -147,29 +153,34 @@ def _set_priority(sweep: SweepFolder, text: str) -> str:
 
 def _cancel_trial(sweep: SweepFolder, number: int) -> str:
     state = sweep.sealed().get(number)
-    if state is not None:
-        raise UsageError(f"{sweep.name}/{number} has come to its end: {state.replace('_', ' ')}.")
-    sweep.ask_to_stop(number)
-    lock = FolderLock(sweep.point(number))
-    if not lock.take():
-        return f"{sweep.name}/{number}: asked to stop."
-    try:
-        plan = SweepPlan.of(sweep)
-        point = sweep.read_point(number) or {"setting": number // len(plan.repeats), "params": {}}
-        sweep.seal(Trial(number, point["setting"], CANCELLED, point["params"]))
-    finally:
-        lock.give_back()
-    return f"{sweep.name}/{number}: cancelled."
+    if state is None:
+        sweep.ask_to_stop(number)
+        lock = FolderLock(sweep.point(number))
+        if not lock.take():
+            return f"{sweep.name}/{number}: asked to stop."
+        try:
+            plan = SweepPlan.of(sweep)
+            point = sweep.read_point(number) or {"setting": number // len(plan.repeats), "params": {}}
+            state = sweep.seal(Trial(number, point["setting"], CANCELLED, point["params"]))
+        finally:
+            lock.give_back()
+        if state == CANCELLED:
+            return f"{sweep.name}/{number}: cancelled."
+    raise UsageError(f"{sweep.name}/{number} has come to its end: {state.replace('_', ' ')}.")
 
 
 def _retry_trial(sweep: SweepFolder, number: int) -> str:
-    state = sweep.sealed().get(number)
+    history = History(sweep, SweepPlan.of(sweep))
+    history.refresh()
+    state = history.states().get(number)
     if state is None:
         raise UsageError(f"{sweep.name}/{number} has not come to its end; there is nothing to retry.")
     if state in (COMPLETED, PRUNED):
         raise UsageError(f"{sweep.name}/{number} is {state}; only failed and cancelled trials can be retried.")
-    sweep.reopen(number, state)
-    return f"{sweep.name}/{number}: open again."
+    sweep.reopen(number)
+    is_open = sweep.read_control().is_open
+    hint = "" if is_open else f" The sweep is not: {program_name()} queue resume {sweep.name}"
+    return f"{sweep.name}/{number}: open again.{hint}"
 
 
 _SWEEP_ACTIONS: dict[str, Callable[[SweepFolder], str]] = {

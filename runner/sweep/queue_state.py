@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
+from runner.atomic_files import is_disk_full
 from runner.errors import RunnerError
-from runner.sweep.history import History
+from runner.sweep.history import History, read_json
 from runner.sweep.plan import SweepPlan
-from runner.sweep.sweep_folder import Control, SweepFolder
+from runner.sweep.sweep_folder import SweepFolder
 from runner.sweep.trials import FAILED, GIVEN_UP, Trial
 
 LEFT_ALONE_SECONDS = 3.0
@@ -21,14 +23,25 @@ EQUAL_FAILURES = 5
 REFRESH_SECONDS = 1.0
 
 
+NO_SPACE = "the disk is full"
+
+
+@dataclass(frozen=True)
+class _Deaths:
+    """How often the worker of a trial has died in a row without having begun an attempt."""
+
+    count: int
+    begun: int | None
+    """Attempts that had begun by then. Those that get that far are counted by the trial itself."""
+
+
 class SweepState:
     """One sweep in the eyes of one supervisor."""
 
     def __init__(self, folder: SweepFolder) -> None:
         self.folder = folder
-        self.plan = SweepPlan.of(folder)
+        self._load_plan()
         self.sequence = folder.sequence
-        self.history = History(folder, self.plan)
         self.control = folder.read_control()
         self.own: set[int] = set()
         """Trials that workers of this supervisor are at."""
@@ -38,7 +51,8 @@ class SweepState:
         """Trials that failed under this supervisor."""
         self._streak: list[str] = []
         self._free_since: dict[int, float] = {}
-        self._deaths: Counter[int] = Counter()
+        self._deaths: dict[int, _Deaths] = {}
+        self._no_space = False
         self._next_new = 0
         self._refreshed = -float("inf")
         self._interval = REFRESH_SECONDS
@@ -48,10 +62,25 @@ class SweepState:
         now = time.monotonic()
         if not at_once and now - self._refreshed < self._interval:
             return
-        self.control = self.folder.read_control()
+        self._look_at_control()
         self.history.refresh()
+        if self.folder.has_plan(self._num_plans + 1):  # after the results, which must not seem to be all
+            self._load_plan()
+            self.history.refresh()
         self._refreshed = time.monotonic()
         self._interval = max(REFRESH_SECONDS, 20 * (self._refreshed - now))  # at most 5 % of the time
+
+    def _load_plan(self) -> None:
+        self._num_plans = len(self.folder.read_plans())
+        self.plan = SweepPlan.of(self.folder)
+        self.history = History(self.folder, self.plan)
+
+    def _look_at_control(self) -> None:
+        control = self.folder.read_control()
+        if control.is_open and not self.control.is_open and not self._no_space:  # what was wrong is mended
+            self.failures, self._streak = 0, []
+            self._deaths.clear()
+        self.control = replace(control, paused=control.paused or NO_SPACE) if self._no_space else control
 
     def adopted(self) -> list[int]:
         """Return the trials that run without a worker of this supervisor."""
@@ -84,10 +113,16 @@ class SweepState:
         self.own.discard(number)
         self.refresh(at_once=True)
         if number not in self.history.sealed:
-            self._deaths[number] += 1
-            self._free_since[number] = time.monotonic() - LEFT_ALONE_SECONDS + 0.1 * 2 ** min(6, self._deaths[number])
+            begun = read_json(self.folder.attempts(number)).get("attempts")
+            before = self._deaths.get(number)
+            deaths = before.count + 1 if before is not None and before.begun == begun else 1
+            self._deaths[number] = _Deaths(deaths, begun)
+            self._free_since[number] = time.monotonic() - LEFT_ALONE_SECONDS + 0.1 * 2 ** min(6, deaths)
             return None
-        trial = next(each for each in self.history.results() if each.number == number)
+        self._deaths.pop(number, None)
+        trial = next((each for each in self.history.results() if each.number == number), None)
+        if trial is None:  # somebody retries it already
+            return None
         is_failure = trial.state in (FAILED, GIVEN_UP)
         self.failures += is_failure
         self._streak = [*self._streak, trial.reason] if is_failure else []
@@ -98,16 +133,24 @@ class SweepState:
         last = self._streak[-EQUAL_FAILURES:]
         if len(last) == EQUAL_FAILURES and len(set(last)) == 1:
             return f"{EQUAL_FAILURES} trials in a row failed for the same reason: {last[0]}"
-        if self._deaths and max(self._deaths.values()) > 2 * EQUAL_FAILURES:
-            number = max(self._deaths, key=lambda each: self._deaths[each])
-            return f"trial {number} cannot even be started; see {self.folder.console(number)}"
+        for number, deaths in self._deaths.items():
+            if deaths.count > 2 * EQUAL_FAILURES:
+                return f"trial {number} cannot even be started; see {self.folder.console(number)}"
         return ""
 
     def pause(self, reason: str) -> None:
-        """Let no supervisor start another trial."""
-        now = self.folder.read_control()
-        self.folder.write_control(Control(now.priority, reason, now.cancelled))
-        self.control = self.folder.read_control()
+        """Let no supervisor start another trial; this one only where the disk is too full to write that down."""
+        try:
+            self.control = self.folder.change_control(paused=reason)
+        except OSError as error:
+            if not is_disk_full(error):
+                raise
+            self.hold()
+
+    def hold(self) -> None:
+        """Start no more trials here since the disk is full."""
+        self._no_space = True
+        self.control = replace(self.control, paused=self.control.paused or NO_SPACE)
 
     def _is_left_alone(self, number: int) -> bool:
         """Tell whether a trial that was begun has had no worker for a while, by our own clock."""
@@ -170,21 +213,31 @@ class Queue:
                     self._states[key] = SweepState(folder)
                 except (RunnerError, OSError) as error:
                     self.unreadable[key] = str(error)
-        for key, state in list(self._states.items()):
-            try:
+        for state in list(self._states.values()):
+            with self.serving(state):
                 state.refresh()
-            except OSError as error:  # somebody has removed it
-                self.unreadable[key] = str(error)
-                del self._states[key]
         return sorted(self._states.values(), key=lambda state: (-state.control.priority, state.sequence))
 
     def next(self) -> tuple[SweepState, int] | None:
         """Return the next trial to start a worker for."""
         for state in self.states():
-            number = state.next()
-            if number is not None:
-                return state, number
+            with self.serving(state):
+                number = state.next()
+                if number is not None:
+                    return state, number
         return None
+
+    @contextmanager
+    def serving(self, state: SweepState) -> Iterator[None]:
+        """Leave a sweep alone whose folder turns out to be damaged, removed or full; the others go on."""
+        try:
+            yield
+        except (RunnerError, OSError) as error:
+            if is_disk_full(error):
+                state.hold()
+            else:
+                self.unreadable[str(state.folder.path)] = str(error)
+                self._states.pop(str(state.folder.path), None)
 
     def has_more(self) -> bool:
         """Tell whether there is, or may be, something left to do."""

@@ -78,6 +78,7 @@ def wanted_sweep(request: Request, base: Plan) -> Wanted:
         objectives=spec.objectives,
         pruner=pruner_spec(*spec.pruner) if spec.pruner else None,
     )
+    _check_number(plan)
     _check_points(plan)
     return Wanted(plan, spec.time, spec.max_failures)
 
@@ -192,9 +193,22 @@ def _repeats(container: LightningContainer, spec: SweepSpec, request: Request) -
         folds = 0
     if seeds > 1 and "random_seed" in varied:
         raise UsageError("--different_seeds: random_seed varies already.")
-    by_seed = [{"random_seed": str((container.random_seed + each) % 2**32)} for each in range(seeds)]
+    step = max(1, folds)  # fold n of a run trains with random_seed + n
+    by_seed = [{"random_seed": str((container.random_seed + step * each) % 2**32)} for each in range(seeds)]
     by_fold = [{"cross_validation_split_index": str(each)} for each in range(folds)]
     return tuple(one | other for one, other in product(by_seed if seeds > 1 else [{}], by_fold or [{}]))
+
+
+def _check_number(plan: SweepPlan) -> None:
+    """Refuse a sweep in which nothing varies, and more settings than points where each is tried only once."""
+    if not plan.varied:
+        raise UsageError("--sweep: nothing varies: there are no parameters in the file, no seeds and no folds.")
+    there = plan.sampler_object.num_points
+    if there is not None and plan.num_settings > there:
+        raise UsageError(
+            f"--sweep_num_trials={plan.num_settings}: there are only {there} points to choose from; give no more, or "
+            "take --sweep_sampler=grid, which tries all."
+        )
 
 
 def _check_points(plan: SweepPlan) -> None:
@@ -205,7 +219,8 @@ def _check_points(plan: SweepPlan) -> None:
     """
     if plan.is_adaptive or not plan.total:
         return
-    for number in sorted({each * (plan.total - 1) // CHECKED_POINTS for each in range(CHECKED_POINTS + 1)}):
+    last = plan.total - 1 if plan.sampler == "grid" else min(plan.total - 1, CHECKED_POINTS)
+    for number in sorted({each * last // CHECKED_POINTS for each in range(CHECKED_POINTS + 1)}):
         params = plan.params(number)
         try:
             prepare_container(plan.run_plan(params))

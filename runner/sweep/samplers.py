@@ -97,29 +97,48 @@ class GridSampler:
 
 @dataclass(frozen=True)
 class RandomSampler:
-    """Points drawn evenly, on a log scale where a dimension asks for one. Points of a grid may come twice."""
+    """Points drawn evenly, on a log scale where a dimension asks for one; none comes twice."""
 
     space: SearchSpace
     seed: int
     is_adaptive = False
-    num_points = None
+
+    @property
+    def num_points(self) -> int | None:
+        """How many different points there are; None for ever new ones."""
+        return self.space.num_points
 
     def suggest(self, number: int, history: Sequence[Setting] = ()) -> dict[str, str]:  # noqa: ARG002
         """Return a point; see :meth:`Sampler.suggest`."""
-        return random_point(self.space, (self.seed, number))
+        return self._points[number]
+
+    @cached_property
+    def _points(self) -> _NewPoints:
+        return _NewPoints(self.space, lambda number: random_point(self.space, (self.seed, number)))
 
 
 @dataclass(frozen=True)
 class SobolSampler:
-    """A scrambled Sobol sequence: points that fill the space more evenly than random ones."""
+    """A scrambled Sobol sequence: points that fill the space more evenly than random ones; none comes twice."""
 
     space: SearchSpace
     seed: int
     is_adaptive = False
-    num_points = None
+
+    @property
+    def num_points(self) -> int | None:
+        """How many different points there are; None for ever new ones."""
+        return self.space.num_points
 
     def suggest(self, number: int, history: Sequence[Setting] = ()) -> dict[str, str]:  # noqa: ARG002
         """Return a point; see :meth:`Sampler.suggest`."""
+        return self._points[number]
+
+    @cached_property
+    def _points(self) -> _NewPoints:
+        return _NewPoints(self.space, self._draw)
+
+    def _draw(self, number: int) -> dict[str, str]:
         if not self.space.dimensions:
             return {}
         self._sequence.reset()
@@ -133,6 +152,52 @@ class SobolSampler:
         from scipy.stats.qmc import Sobol
 
         return Sobol(len(self.space.dimensions), seed=default_rng(self.seed))  # called rng only since scipy 1.15
+
+
+MAX_DRAWS = 100
+"""So many points in a row that have come before: the next one is taken from the grid."""
+
+
+class _NewPoints:
+    """Points as they are drawn, without those of a finite space that have come before."""
+
+    def __init__(self, space: SearchSpace, draw: Callable[[int], dict[str, str]]) -> None:
+        self._space = space
+        self._draw = draw
+        self._points: list[dict[str, str]] = []
+        self._seen: set[tuple[tuple[str, str], ...]] = set()
+        self._drawn = 0
+        self._of_grid = 0
+
+    def __getitem__(self, number: int) -> dict[str, str]:
+        """Return the point with that number; as that of a finite space depends on those before, they are kept.
+
+        Raises:
+            IndexError: there are not so many.
+        """
+        if self._space.num_points is None:
+            return self._draw(number)
+        while len(self._points) <= number:
+            self._points.append(self._next())
+        return dict(self._points[number])
+
+    def _next(self) -> dict[str, str]:
+        for _ in range(MAX_DRAWS):
+            self._drawn += 1
+            point = self._draw(self._drawn - 1)
+            if self._is_new(point):
+                return point
+        while True:  # IndexError after the last
+            self._of_grid += 1
+            point = self._space.point(self._of_grid - 1)
+            if self._is_new(point):
+                return point
+
+    def _is_new(self, point: Mapping[str, str]) -> bool:
+        key = tuple(sorted(point.items()))
+        is_new = key not in self._seen
+        self._seen.add(key)
+        return is_new
 
 
 # --- from the unit cube to the space ----------------------------------------------------------------------------------

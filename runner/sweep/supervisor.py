@@ -139,7 +139,8 @@ class Supervisor:
             if code is not None:
                 self._jobs.remove(job)
                 job.worker.close()
-                self._ended(job, code)
+                with self._queue.serving(job.state):
+                    self._ended(job, code)
 
     def _ended(self, job: _Job, code: int) -> None:
         trial = job.state.ended(job.number)
@@ -148,6 +149,8 @@ class Supervisor:
             self._react(job.state, trial)
         elif code == EXIT_NO_SPACE:
             self._pause(job.state, f"the disk is full, as trial {job.number} found")
+        elif job.state.control.cancelled:
+            self._display.event(job.state, f"trial {job.number} stopped, since the sweep was cancelled")
         elif code != EXIT_BUSY and job.stopping is None:
             how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
             self._display.event(job.state, f"trial {job.number} died ({how}); it will go on from its last epoch")
@@ -188,7 +191,8 @@ class Supervisor:
                 continue
             reason = self._overdue(job.state, job.number, job.watch)
             if reason:
-                job.state.folder.ask_to_stop(job.number, reason)
+                with self._queue.serving(job.state):
+                    job.state.folder.ask_to_stop(job.number, reason)
                 self._stop(job)
         if self._limits.trial_timeout is not None or self._limits.stall_timeout is not None:
             self._watch_adopted()
@@ -201,8 +205,9 @@ class Supervisor:
         self._adopted = {key: self._adopted.get(key, _Watch()) for key in found}
         for key, (state, number) in found.items():
             reason = self._overdue(state, number, self._adopted[key])
-            if reason and state.folder.stop_asked(number) is None:
-                state.folder.ask_to_stop(number, reason)
+            with self._queue.serving(state):
+                if reason and state.folder.stop_asked(number) is None:
+                    state.folder.ask_to_stop(number, reason)
 
     def _overdue(self, state: SweepState, number: int, watch: _Watch) -> str:
         """Return why a trial is to be stopped; empty if it is not."""

@@ -262,7 +262,7 @@ def _objectives(before: tuple[Objective, ...], metric: Entry | None, direction: 
     if not metrics:
         raise direction.error(ValueError("there is no metric that it could be for"))
     if len(metrics) != len(directions):
-        raise direction.error(ValueError(f"there are {len(metrics)} metrics and {len(directions)} directions"))
+        raise direction.error(ValueError(f"each metric needs a direction: {len(metrics)} and {len(directions)}"))
     return tuple(map(Objective, metrics, directions))
 
 

@@ -6,20 +6,17 @@ import json
 import os
 import re
 from collections.abc import Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from contextlib import AbstractContextManager, suppress
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from runner.atomic_files import sync_folder, write_json
 from runner.errors import RunFailedError, UsageError, did_you_mean
 from runner.folder_lock import FolderLock, is_locked
 from runner.sealed_files import read_sealed, write_sealed
 from runner.sweep.trials import SEALED, Trial
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 SWEEPS = "sweeps"
 """Folder below the outputs folder in which all sweeps lie."""
@@ -73,7 +70,7 @@ class SweepFolder:
         name = f"{datetime.now(UTC):%Y-%m-%dT%H%M%SZ}_{container_name}"
         try:
             root.mkdir(parents=True, exist_ok=True)
-            with _locked(root):
+            with FolderLock(root).held():
                 sequence = 1 + max((each.sequence for each in sweeps_in(outputs)), default=0)
                 hidden = cls(root / f".{name}.{os.getpid()}.tmp")
                 hidden.path.mkdir()
@@ -147,14 +144,9 @@ class SweepFolder:
         """Return the run folder of a trial, which may not be there yet."""
         return self.points / f"{number:06d}"
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep others from choosing trials while the block runs."""
-        self._lock.wait()
-        try:
-            yield
-        finally:
-            self._lock.give_back()
+    def locked(self) -> AbstractContextManager[None]:
+        """Keep others from choosing and sealing trials while the block runs."""
+        return self._lock.held()
 
     # --- the plan and its extensions -------------------------------------------------------------------------------
 
@@ -180,16 +172,27 @@ class SweepFolder:
         if not write_sealed(self.path / f"plan-{number}.json", body):
             raise RunFailedError(f"{self.path}: it was extended by someone else at the same time; try again.")
 
+    def has_plan(self, number: int) -> bool:
+        """Tell whether the sweep was extended so often that there are *number* plans."""
+        return (self.path / f"plan-{number}.json").is_file()
+
     def read_control(self) -> Control:
-        """Return what the user wants of the sweep."""
+        """Return what the user wants of the sweep; paused where that cannot be read."""
         with suppress(OSError, ValueError, TypeError, KeyError):
             values = json.loads(self.control.read_text(encoding="utf-8"))
             return Control(int(values["priority"]), str(values["paused"]), bool(values["cancelled"]))
-        return Control()
+        return Control(paused=f"{self.control.name} is damaged")
 
-    def write_control(self, control: Control) -> None:
-        """Change what the user wants of the sweep."""
-        write_json(self.control, asdict(control))
+    def change_control(self, **changes: Any) -> Control:
+        """Change what the user wants of the sweep, and return it.
+
+        Args:
+            **changes: Fields of :class:`Control` with their new values.
+        """
+        with self.locked():
+            control = replace(self.read_control(), **changes)
+            write_json(self.control, asdict(control))
+        return control
 
     # --- trials -----------------------------------------------------------------------------------------------------
 
@@ -199,7 +202,8 @@ class SweepFolder:
         for entry in os.scandir(self.results):
             match = _RESULT.fullmatch(entry.name)
             if match and match[2] in SEALED:
-                found[int(match[1])] = match[2]
+                number = int(match[1])
+                found[number] = min(match[2], found.get(number, match[2]), key=SEALED.index)  # there is only one
         return found
 
     def started(self) -> set[int]:
@@ -236,26 +240,31 @@ class SweepFolder:
         except (OSError, RunFailedError):
             return None
 
-    def seal(self, trial: Trial, code: str = "") -> None:
-        """Write the result of a trial, which the caller has the lock of.
+    def seal(self, trial: Trial, code: str = "") -> str:
+        """Write the result of a trial, which the caller has the lock of, unless it has one, and return its state.
 
         Args:
             trial: With all that is to be kept.
             code: Digest of the container's code that it ran; empty if it did not come so far.
         """
         with self.locked():
-            body = trial.to_json() | {"order": len(self.sealed()), "code": code}
+            sealed = self.sealed()
+            if trial.number in sealed:
+                return sealed[trial.number]
+            body = trial.to_json() | {"order": len(sealed), "code": code}
             write_sealed(self._result(trial.number, trial.state), body)
+        return trial.state
 
     def read_result(self, number: int, state: str) -> dict[str, Any]:
         """Return the body of a result, as :meth:`Trial.from_json` reads it, and ``order``."""
         return read_sealed(self._result(number, state))
 
-    def reopen(self, number: int, state: str) -> None:
+    def reopen(self, number: int) -> None:
         """Take the result of a trial away, so that it is run again."""
         for name in ("stop.json", "attempts.json"):
             (self.point(number) / name).unlink(missing_ok=True)
-        self._result(number, state).unlink(missing_ok=True)
+        for state in SEALED:
+            self._result(number, state).unlink(missing_ok=True)
         sync_folder(self.results)
 
     def ask_to_stop(self, number: int, reason: str = "") -> None:
@@ -323,13 +332,3 @@ def _free_name(root: Path, name: str) -> Path:
         if not path.exists():
             return path
     raise RunFailedError(f"More than 9999 sweeps called {name} in {root}.")
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    lock = FolderLock(folder)
-    lock.wait()
-    try:
-        yield
-    finally:
-        lock.give_back()
