@@ -50,6 +50,11 @@ MISTAKES = {
     "no values": (("--sweep", "x="), "values are needed"),
     "low above high": (("--sweep", "x=uniform(2,1)", "--sweep_num_trials=3"), "x"),
     "no number of trials": (("--sweep", "x=uniform(0,1)"), "--sweep_num_trials"),
+    "more trials than points": (
+        ("--sweep", "kind=a,b,c", "--sweep_sampler=random", "--sweep_num_trials=4"),
+        "there are only 3 points",
+    ),
+    "a quote in quotes": (("--sweep", 'kind=a,"q\\"q"'), "quotes"),
     "a sampler that is not there": ((*GRID, "--sweep_sampler=tpee"), "Did you mean tpe?"),
     "a pruner without a metric": ((*GRID, "--sweep_pruner=median"), "--sweep_metric"),
     "no such pruner": ((*GRID, "--sweep_pruner=medain", "--sweep_metric=score"), "Did you mean median?"),
@@ -189,6 +194,39 @@ def test_damaged_records_are_told(sweep: Sweep, capsys: pytest.CaptureFixture[st
     capsys.readouterr()
     assert main(["queue"]) == 0
     assert "damaged" in capsys.readouterr().out
+
+
+def test_a_cancelled_sweep_is_not_joined(sweep: Sweep, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same command says how to open it, unless failed trials are to be run again."""
+    assert sweep(*GRID, "--enqueue") == 0
+    [folder] = sweeps()
+    folder.change_control(cancelled=True)
+    for argv in (GRID, (*GRID, "--enqueue"), (f"--resume={folder.path}",)):
+        assert sweep(*argv) == 2
+        assert f"queue resume {folder.name}; or start another with --new" in capsys.readouterr().err
+    assert sweep(*GRID, "--retry_failed", "--enqueue") == 0
+    assert folder.read_control().is_open
+
+
+def test_a_damaged_result_is_no_success(sweep: Sweep, capsys: pytest.CaptureFixture[str]) -> None:
+    """The exit code tells, and the trial can be retried."""
+    assert sweep(*GRID, "--enqueue") == 0
+    [folder] = sweeps()
+    seal(folder, range(4))
+    (folder.results / "000001.completed.json").write_text("{}")
+    assert sweep(*GRID) == 1
+    assert "--retry_failed" in capsys.readouterr().err
+    assert sweep(*GRID, "--retry_failed", "--enqueue") == 0
+    assert sorted(folder.sealed()) == [0, 2, 3]
+
+
+def test_seeds_and_folds_never_meet(sweep: Sweep) -> None:
+    """A fold trains with its seed plus its number, so that seeds lie as far apart as there are folds."""
+    assert sweep("--sweep", "--number_of_cross_validation_splits=3", "--different_seeds=2", "--enqueue",
+                 model="WithoutSpace") == 0  # fmt: skip
+    [plan] = [SweepPlan.of(each) for each in sweeps()]
+    effective = [int(each["random_seed"]) + int(each["cross_validation_split_index"]) for each in plan.repeats]
+    assert effective == [42, 43, 44, 45, 46, 47]
 
 
 def test_single_runs_can_be_queued(sweep: Sweep) -> None:

@@ -186,6 +186,28 @@ def test_points_far_away(name: str) -> None:
     assert len(points) == 20
 
 
+@pytest.mark.parametrize("name", ["random", "sobol"])
+def test_no_point_of_a_finite_space_comes_twice(name: str) -> None:
+    """All points come once, those of a log scale and of a condition too, whoever asks first for the last."""
+    space = SearchSpace(
+        (
+            Dimension("a", low=1, high=40, is_int=True, log=True),
+            Dimension("b", values=("u", "v")),
+            Dimension("c", values=("1", "2", "3"), condition=Condition("b", ("v",))),
+        )
+    )
+    assert space.num_points == 160
+    sampler = create_sampler(name, space, (), 3)
+    assert sampler.num_points == 160
+    points = [sampler.suggest(number, ()) for number in range(160)]
+    assert {tuple(sorted(point.items())) for point in points} == {
+        tuple(sorted(space.point(index).items())) for index in range(160)
+    }
+    assert create_sampler(name, space, (), 3).suggest(159, ()) == points[159]
+    with pytest.raises(IndexError):
+        sampler.suggest(160, ())
+
+
 @pytest.mark.parametrize("name", ["grid", "random", "sobol"])
 def test_nothing_varies(name: str) -> None:
     """A space without dimensions has the empty point."""

@@ -235,6 +235,25 @@ def test_cancelling_a_running_trial(tmp_path: Path) -> None:
     assert states(sweep) == {0: "completed", 1: "completed"}
 
 
+def test_cancelling_a_running_sweep(tmp_path: Path) -> None:
+    """Its trials stop with a checkpoint and without a result, so that resume goes on with them."""
+    argv = sweeping("--sweep", "x=0..1", "--num_epochs=30", "--pause=0.03")
+    first = start(tmp_path, argv)
+    sweep = begun_sweep(tmp_path)
+    wait_until(lambda: pid_of(sweep, 0))
+    run(tmp_path, command("queue", "cancel", sweep.name))
+    output = first.communicate(timeout=60)[0]
+    assert "since the sweep was cancelled" in output
+    assert "died" not in output
+    assert not states(sweep)
+    assert "was cancelled" in run(tmp_path, argv, code=2)
+    run(tmp_path, command("queue", "resume", sweep.name))
+    sweep.attempts(0).write_text('{"attempts": "many", "progress": 3}')  # damaged: it begins to count again
+    run(tmp_path, argv)
+    assert states(sweep) == {0: "completed", 1: "completed"}
+    assert "going on from" in (sweep.point(0) / "run.log").read_text()
+
+
 LEARNING = """
 parameters: {x: "uniform(0,1)", kind: [a, b], width: {low: 1, high: 8, int: true, when: {kind: [b]}}}
 overrides: {num_epochs: 4}
