@@ -29,6 +29,10 @@ def end(folder: SweepFolder, number: int, state: str = "completed", reason: str 
     folder.seal(Trial(number, number // 2, state, params, reason=reason), code="c")
 
 
+def _run_out_of_space() -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 def test_a_trial_has_one_result(folder: SweepFolder) -> None:
     """Who comes second is told what the first one wrote."""
     end(folder, 0)
@@ -78,7 +82,7 @@ def test_a_full_disk_holds_only_its_sweep(tmp_path: Path, folder: SweepFolder) -
     queue = Queue(lambda: sweeps_in(tmp_path))
     state = next(each for each in queue.states() if each.folder.path == folder.path)
     with queue.serving(state):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        _run_out_of_space()
     state.refresh(at_once=True)
     assert not state.has_more()
     assert state.control.paused == "the disk is full"
