@@ -11,14 +11,14 @@ import zlib
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import numpy as np
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning import LightningModule
 
-from runner.atomic_files import atomic_file
+from runner.checkpoint_files import check_checkpoint_file, write_checkpoint_file
 from runner.errors import CheckpointError
 from runner.run_folder import RunFolder
 
@@ -45,7 +45,7 @@ def read_checkpoint(path: Path, *, trust: bool = False, device: str = "cpu") -> 
     """
     try:
         _refuse_forced_pickle(trust=trust)
-        _check_bytes(path)
+        check_checkpoint_file(path)
         checkpoint = torch.load(path, map_location=device, weights_only=not trust)
     except (FileNotFoundError, IsADirectoryError) as error:
         raise CheckpointError(f"There is no checkpoint file {path}.") from error
@@ -62,15 +62,6 @@ def read_checkpoint(path: Path, *, trust: bool = False, device: str = "cpu") -> 
     if not isinstance(checkpoint, dict):
         raise CheckpointError(f"{path} is no Lightning checkpoint: it holds a {type(checkpoint).__name__}.")
     return checkpoint
-
-
-def _check_bytes(path: Path) -> None:
-    """Compare the checksums in the file, which torch does not: a flipped bit would load as other weights."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise CheckpointError(f"{path} is damaged: the checksum of {damaged} is wrong.")
 
 
 def _refuse_forced_pickle(*, trust: bool) -> None:
@@ -116,6 +107,18 @@ def load_weights(model: LightningModule, path: Path, *, trust: bool = False) -> 
     except RuntimeError as error:
         lines = [line.strip() for line in str(error).splitlines()[1:4]]
         raise CheckpointError(f"{path} does not fit {type(model).__name__}: {' '.join(lines)}") from error
+    name = first_not_finite(model)
+    if name is not None:
+        raise CheckpointError(f"{path}: the weights in {name} are not finite (NaN or infinite).")
+
+
+def first_not_finite(model: torch.nn.Module) -> str | None:
+    """Return the name of a parameter with NaN or infinite values, or None. Buffers may hold infinity on purpose."""
+    parameters = {name: each for name, each in model.named_parameters() if each.is_floating_point()}
+    flags = [torch.isfinite(each.detach()).all() for each in parameters.values()]
+    if not flags or bool(torch.stack([flag.to(flags[0].device) for flag in flags]).all()):
+        return None
+    return next(name for name, flag in zip(parameters, flags, strict=True) if not flag)
 
 
 class SafeCheckpointIO(TorchCheckpointIO):
@@ -132,10 +135,7 @@ class SafeCheckpointIO(TorchCheckpointIO):
             key: _plain(value, key) if key in _HYPER_PARAMETERS else _without_numpy(value)
             for key, value in checkpoint.items()
         }
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_file(path) as file:
-            torch.save(checkpoint, file)
+        write_checkpoint_file(Path(path), lambda file: torch.save(checkpoint, cast(IO[bytes], file)))
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         """Read *path*; only tensors and plain values unless the run was told to trust it."""

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runner.atomic_files import link_or_copy
 from runner.container import LightningContainer
 from runner.environment import redact
-from runner.errors import RunFailedError, RunInterrupted, TrialPrunedError
+from runner.errors import CheckpointError, RunFailedError, RunInterrupted, TrialPrunedError
 from runner.log_setup import FILE_ONLY, RunContext, console_logging, log_to_file
 from runner.preparation import Plan, Prepared, prepare
 from runner.process_state import joined_run_folder, run_environment
@@ -266,10 +267,26 @@ def _resume_checkpoint(run: Run) -> Path | None:
     The middle of an epoch, where a signal stopped the run, saves time; but the data of the rest of the epoch comes in
     another order then. With ``deterministic`` the epoch is done again, so that the result has the same bits.
     """
-    folder = run.folder
-    if folder.interrupted_checkpoint.is_file() and not run.container.deterministic:
-        return folder.interrupted_checkpoint
-    return folder.last_checkpoint if folder.last_checkpoint.is_file() else None
+    from runner.checkpoint_files import check_checkpoint_file
+
+    folder, damaged = run.folder, []
+    candidates = [folder.last_checkpoint, folder.previous_checkpoint]
+    if not run.container.deterministic:
+        candidates.insert(0, folder.interrupted_checkpoint)
+    for path in filter(Path.is_file, candidates):
+        try:
+            check_checkpoint_file(path)
+        except CheckpointError as error:
+            log.warning("%s", error)
+            damaged.append(path)
+            continue
+        if path == folder.previous_checkpoint:
+            link_or_copy(path, folder.last_checkpoint)  # training takes it for that from here
+            return folder.last_checkpoint
+        return path
+    if damaged:
+        raise CheckpointError(f"All checkpoints of {folder.path} to go on from are damaged; start another run.")
+    return None
 
 
 def _enter(context: RunContext, status: StatusFile, phase: str) -> None:

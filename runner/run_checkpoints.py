@@ -14,6 +14,7 @@ from pytorch_lightning.loops.loop import _Loop
 from torch.optim.lr_scheduler import LambdaLR
 
 from runner.atomic_files import link_or_copy
+from runner.checkpoints import first_not_finite
 from runner.errors import RunFailedError, did_you_mean
 from runner.metric_modes import mode_of
 from runner.metrics_file import MetricsFile
@@ -135,6 +136,7 @@ class RunCheckpoints(Checkpoint):
     def on_train_batch_end(self, trainer: Trainer, *_arguments: Any) -> None:
         """Stop here when a signal came, after writing down where we are; at the end of an epoch finish it first."""
         if self._stop.requested is not None and not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            self._check_weights(trainer)
             trainer.save_checkpoint(self._folder.interrupted_checkpoint)
             self._stop.stop_if_requested()
 
@@ -150,6 +152,7 @@ class RunCheckpoints(Checkpoint):
         if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
             self._is_best_validation = True
         else:
+            self._check_weights(trainer)
             path = self._note_best(trainer)
             trainer.save_checkpoint(path)
             self._name_best(trainer, path)
@@ -180,6 +183,7 @@ class RunCheckpoints(Checkpoint):
             self._save_last(trainer)
         if trainer.is_global_zero:
             self._folder.interrupted_checkpoint.unlink(missing_ok=True)
+            self._folder.previous_checkpoint.unlink(missing_ok=True)
 
     def _write_metrics(self, trainer: Trainer) -> None:
         """Write the epoch's row before its checkpoint: Lightning would log it after, and a kill between lose it.
@@ -200,12 +204,24 @@ class RunCheckpoints(Checkpoint):
             self._metrics.save()
 
     def _save_last(self, trainer: Trainer) -> None:
+        self._check_weights(trainer)
+        if trainer.is_global_zero and self._folder.last_checkpoint.is_file():
+            link_or_copy(self._folder.last_checkpoint, self._folder.previous_checkpoint)
         self._at_epoch_end, self._should_stop = True, trainer.should_stop
         trainer.save_checkpoint(self._folder.last_checkpoint)
         self._at_epoch_end = False
         self._saved_step = trainer.global_step
         if trainer.is_global_zero:  # what is older than last.ckpt must not be gone on from
             self._folder.interrupted_checkpoint.unlink(missing_ok=True)
+
+    @staticmethod
+    def _check_weights(trainer: Trainer) -> None:
+        name = first_not_finite(trainer.lightning_module)
+        if name is not None:
+            raise RunFailedError(
+                f"The weights in {name} are not finite (NaN or infinite) after epoch {trainer.current_epoch + 1}; "
+                "they are not saved. Checkpoints of earlier epochs are whole."
+            )
 
     @staticmethod
     def _is_last_epoch(trainer: Trainer) -> bool:

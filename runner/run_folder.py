@@ -141,6 +141,11 @@ class RunFolder:
         return self.checkpoints / "last.ckpt"
 
     @property
+    def previous_checkpoint(self) -> Path:
+        """The last.ckpt before, while training goes on: what is left if the last one turns out to be damaged."""
+        return self.checkpoints / "previous.ckpt"
+
+    @property
     def interrupted_checkpoint(self) -> Path:
         """Checkpoint of the middle of an epoch, written when the run was asked to stop."""
         return self.checkpoints / "interrupted.ckpt"
