@@ -90,7 +90,15 @@ def _dispatch(request: Request, argv: Sequence[str], outcome: dict[str, Any]) ->
     if request.version:
         print(__version__)
         return EXIT_DONE
-    commands = {"list": _list, "new": _new, "doctor": _doctor, "queue": _queue, "work": _work, "trial": _trial}
+    commands = {
+        "list": _list,
+        "new": _new,
+        "doctor": _doctor,
+        "queue": _queue,
+        "work": _work,
+        "runs": _runs,
+        "trial": _trial,
+    }
     command = "list" if request.list else request.command
     if request.help and (command in commands or (request.model is None and not request.config)):
         from runner.help_text import program_help
@@ -162,6 +170,14 @@ def _queue(request: Request) -> int:
 
     print(queue_command(request.arguments, Path(request.output_to or "outputs").expanduser().absolute()))
     return EXIT_DONE
+
+
+def _runs(request: Request) -> int:
+    from runner.runs_command import runs_command
+
+    lines, is_good = runs_command(request.arguments, Path(request.output_to or "outputs").expanduser().absolute())
+    print("\n".join(lines))
+    return EXIT_DONE if is_good else EXIT_FAILED
 
 
 def _trial(request: Request) -> int:

@@ -19,10 +19,11 @@ COMMANDS = {
     "doctor": "Check versions, devices, write access and known breakages, with the cure for each.",
     "work": "Run what lies in the queue, until it is empty.",
     "queue": "Show the queue; queue pause|resume|cancel|retry NAME[/TRIAL], queue priority NAME NUMBER change it.",
+    "runs": "runs verify [RUN ...]: compare every file of runs and sweeps with its digest.",
     "trial": "FOLDER NUMBER: run one trial of a sweep; the supervisor calls this.",
 }
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
-_NUM_ARGUMENTS = {"new": (1, 1), "trial": (2, 2), "queue": (0, 3)}
+_NUM_ARGUMENTS = {"new": (1, 1), "trial": (2, 2), "queue": (0, 3), "runs": (0, 10_000)}
 _NEGATIVE_NUMBER = re.compile(r"-(\d|\.\d|inf|nan)")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from runner.preparation import Plan, Prepared, prepare
 from runner.process_state import joined_run_folder, run_environment
 from runner.run_folder import RunFolder
 from runner.run_record import record, record_found, resume_command
+from runner.run_seal import seal_run, unseal_run
 from runner.status_file import StatusFile
 from runner.stop_signals import StopSignals
 
@@ -121,23 +121,33 @@ def execute(plan: Plan, context: RunContext, on_folder: Callable[[Path], None] =
         folder = RunFolder.open(plan.resume)
     else:
         folder = RunFolder.create((plan.output_to or Path("outputs")).expanduser().absolute(), prepared.name)
-    on_folder(folder.path)
     try:
-        log_to_file(folder.log, context)
-        status = StatusFile(folder, prepared.name)
-        with ExitStack() as stack:
-            stack.enter_context(status.heartbeat())
-            return _run_recorded(plan, prepared, folder, status, context)
+        unseal_run(folder)
+        on_folder(folder.path)
+        try:
+            with log_to_file(folder.log, context):
+                status = StatusFile(folder, prepared.name)
+                with status.heartbeat():
+                    return _run_recorded(plan, prepared, folder, status, context)
+        finally:
+            _seal(folder, plan)
     finally:
         if plan.trial is None:
             folder.unlock()
+
+
+def _seal(folder: RunFolder, plan: Plan) -> None:
+    try:
+        seal_run(folder, plan.trial.other_files if plan.trial is not None else ())
+    except OSError as error:
+        log.warning("the run has no %s, with which flipped bits are found: %s", folder.digests.name, error)
 
 
 def _run_recorded(
     plan: Plan, prepared: Prepared, folder: RunFolder, status: StatusFile, context: RunContext
 ) -> RunResult:
     """Run the phases; whatever happens, status.json and run.log say how it ended."""
-    stop = StopSignals()
+    stop = StopSignals(lambda reason: status.update(state="interrupted", exit_reason=reason))
     try:
         with stop.installed():
             record(plan, prepared, folder)
@@ -227,9 +237,8 @@ def _run_as_other_rank(plan: Plan, prepared: Prepared, folder: RunFolder, contex
     from runner.run_state import local_rank
 
     context.rank, context.phase = local_rank(), "train"
-    log_to_file(folder.log, context)
     stop = StopSignals()
-    with stop.installed(), run_environment(folder.path):
+    with log_to_file(folder.log, context), stop.installed(), run_environment(folder.path):
         from runner.phases.training import train
 
         run = _set_up(prepared, folder, stop)

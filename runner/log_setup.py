@@ -111,14 +111,20 @@ def console_logging(level: str, *, quiet: bool = False) -> Iterator[RunContext]:
         _set_lightning_state(before[2])
 
 
-def log_to_file(path: Path, context: RunContext) -> None:
-    """Write everything to *path* as well, from now until ``console_logging`` ends."""
+@contextmanager
+def log_to_file(path: Path, context: RunContext) -> Iterator[None]:
+    """Write everything to *path* as well while the block runs."""
     handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
     handler.addFilter(context)
     formatter = logging.Formatter(_FILE_FORMAT, datefmt="%Y-%m-%dT%H:%M:%SZ")
     formatter.converter = time.gmtime
     handler.setFormatter(formatter)
     logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
+        handler.close()
 
 
 _LightningState = tuple[int, bool, list[logging.Handler]]

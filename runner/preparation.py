@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -44,6 +44,9 @@ class Trial(Protocol):
 
     folder: RunFolder
     """Its run folder, which the caller has locked."""
+
+    other_files: Collection[str]
+    """Names of the files in it that are the sweep's."""
 
     should_prune: Callable[[int], bool] | None
     """Tells whether the trial is to end before an epoch, counted from 0; None in a sweep without a pruner."""

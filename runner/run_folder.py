@@ -161,6 +161,11 @@ class RunFolder:
         return self.saliency / "contact_sheet.png"
 
     @property
+    def digests(self) -> Path:
+        """The sha256 of all other files, once the run has come to an end."""
+        return self.path / "digests.json"
+
+    @property
     def profiler(self) -> Path:
         """Folder of the profiler's files."""
         return self.path / "profiler"

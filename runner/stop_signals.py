@@ -2,26 +2,46 @@
 
 from __future__ import annotations
 
+import faulthandler
+import math
 import os
+import select
 import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 from runner.errors import RunInterrupted
 
 GRACE_SECONDS = 20
 """How long a training step may take to end after the first signal."""
 
+LAST_SECONDS = 28.0
+"""So long after the first signal the process ends, whatever its main thread is stuck in."""
+
+HURRY_SECONDS = 5.0
+"""The same after the second signal."""
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 class StopSignals:
-    """Turns signals into ``RunInterrupted``: at once, or after the current step if :meth:`defer` was called."""
+    """Turns signals into ``RunInterrupted``: at once, or after the current step if :meth:`defer` was called.
 
-    def __init__(self) -> None:
+    Python calls its signal handlers in the main thread between two instructions. Where that is stuck inside a library,
+    or in code that catches whatever is raised, a thread of our own ends the process in time.
+    """
+
+    def __init__(self, on_stuck: Callable[[str], None] = lambda reason: None) -> None:
+        """Take a function that is called with the reason before the process is ended by force."""
         self.requested: int | None = None
         self._deferring = False
         self._process = os.getpid()
+        self._on_stuck = on_stuck
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -29,16 +49,59 @@ class StopSignals:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
+        numbers = (*_SIGNALS, signal.SIGALRM)
         before = {number: signal.getsignal(number) for number in numbers}
         for number in numbers:
             signal.signal(number, self._handle)
         try:
-            yield
+            with self._deadline():
+                yield
         finally:
             signal.alarm(0)
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    @contextmanager
+    def _deadline(self) -> Iterator[None]:
+        """Let a thread learn of signals, by the pipe into which the interpreter writes them as they come."""
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        thread = threading.Thread(target=self._watch, args=(reader,), name="deadline", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(before)
+            os.close(writer)  # which ends the thread
+            thread.join()
+            os.close(reader)
+
+    def _watch(self, reader: int) -> None:
+        end, first, count = None, 0, 0
+        while True:
+            left = None if end is None else max(0.0, end - time.monotonic())
+            if not select.select([reader], [], [], left)[0]:
+                self._end_by_force(first)
+            numbers = os.read(reader, 1)
+            if not numbers:
+                return
+            if numbers[0] in _SIGNALS:
+                count += 1
+                first = first or numbers[0]
+                seconds = LAST_SECONDS if count == 1 else HURRY_SECONDS
+                end = min(end or math.inf, time.monotonic() + seconds)
+
+    def _end_by_force(self, number: int) -> NoReturn:
+        reason = f"stopped by {signal.Signals(number).name}, by force: the process did not stop by itself"
+        say(f"{reason}. It was here:")
+        with suppress(Exception):
+            faulthandler.dump_traceback(2)
+        thread = threading.Thread(target=self._on_stuck, args=(reason,), daemon=True)
+        thread.start()
+        thread.join(1.0)  # the disk may be what it is stuck on
+        _kill_children()
+        os._exit(128 + number)
 
     def defer(self) -> None:
         """From now on only note a signal in :attr:`requested`; whoever calls this calls :meth:`stop_if_requested`."""
@@ -73,6 +136,24 @@ class StopSignals:
             return
         self.requested = number
         raise RunInterrupted(number)
+
+
+def _forget_pipe() -> None:
+    """In a forked child: its signals are no business of the first process."""
+    with suppress(ValueError):
+        signal.set_wakeup_fd(-1)
+
+
+os.register_at_fork(after_in_child=_forget_pipe)
+
+
+def _kill_children() -> None:
+    """Kill the processes that this one has started, such as data loader workers that hang as well."""
+    for path in Path("/proc/self/task").glob("*/children"):  # Linux
+        with suppress(OSError):
+            for child in path.read_text().split():
+                with suppress(ProcessLookupError):
+                    os.kill(int(child), signal.SIGKILL)
 
 
 def say(text: str) -> None:

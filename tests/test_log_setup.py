@@ -104,8 +104,7 @@ def test_lightning_speaks_once(capsys: Console) -> None:
 def test_the_file_has_everything(tmp_path: Path, capsys: Console) -> None:
     """Also what the console leaves out: libraries and what is below the level; with time, rank and phase."""
     path = tmp_path / "run.log"
-    with console_logging("INFO", quiet=True) as context:
-        log_to_file(path, context)
+    with console_logging("INFO", quiet=True) as context, log_to_file(path, context):
         say(logging.INFO, "first")
         context.phase, context.rank = "train", 1
         say(logging.INFO, "advertisement", "pytorch_lightning")
@@ -126,8 +125,7 @@ def test_the_console_has_no_tracebacks(capsys: Console) -> None:
 def test_some_messages_are_for_the_file_only(tmp_path: Path, capsys: Console) -> None:
     """What the program prints itself at the end is logged without the console, with its traceback."""
     path = tmp_path / "run.log"
-    with console_logging("DEBUG") as context:
-        log_to_file(path, context)
+    with console_logging("DEBUG") as context, log_to_file(path, context):
         log_a_failure(FILE_ONLY)
     assert capsys.readouterr() == ("", "")
     text = path.read_text()
@@ -147,8 +145,7 @@ def test_a_second_attempt_appends_to_the_file(tmp_path: Path) -> None:
     """The log of the first attempt stays; odd characters do not keep a line from being written."""
     path = tmp_path / "run.log"
     for text in ("one é", "two \udcff"):
-        with console_logging("CRITICAL") as context:
-            log_to_file(path, context)
+        with console_logging("CRITICAL") as context, log_to_file(path, context):
             say(logging.CRITICAL, text, FILE_ONLY)
     one, two = path.read_text(encoding="utf-8").splitlines()
     assert one.endswith("one é")
@@ -160,8 +157,7 @@ def test_warnings_are_logged(tmp_path: Path, capsys: Console) -> None:
     warnings.simplefilter("ignore")
     for number in range(2):
         path = tmp_path / f"run{number}.log"
-        with console_logging("INFO") as context:
-            log_to_file(path, context)
+        with console_logging("INFO") as context, log_to_file(path, context):
             warnings.warn("this is odd", UserWarning, stacklevel=1)
         assert "UserWarning: this is odd" in path.read_text()
         assert "UserWarning: this is odd" in capsys.readouterr().err
@@ -172,8 +168,7 @@ def test_warnings_from_inside_libraries_are_in_the_file_only(tmp_path: Path, cap
     place = "/lib/site-packages/some/module.py"
     for level, shown in (("INFO", False), ("DEBUG", True)):
         path = tmp_path / f"{level}.log"
-        with console_logging(level) as context:
-            log_to_file(path, context)
+        with console_logging(level) as context, log_to_file(path, context):
             warnings.warn_explicit("deprecated", UserWarning, place, 7)
         assert "deprecated" in path.read_text()
         assert ("deprecated" in capsys.readouterr().err) is shown
@@ -192,8 +187,7 @@ def test_logging_is_as_before_afterwards(tmp_path: Path, fails: bool) -> None:
     showwarning = warnings.showwarning
     before = [(each.level, each.propagate, list(each.handlers)) for each in map(logging.getLogger, (None, *LIGHTNING))]
     try:
-        with console_logging("DEBUG") as context:
-            log_to_file(tmp_path / "run.log", context)
+        with console_logging("DEBUG") as context, log_to_file(tmp_path / "run.log", context):
             assert logging.getLogger("lightning").handlers == []
             if fails:
                 fail()
@@ -207,8 +201,7 @@ def test_logging_is_as_before_afterwards(tmp_path: Path, fails: bool) -> None:
 def test_the_file_is_closed_afterwards(tmp_path: Path) -> None:
     """Many runs in one process leave no open files."""
     path = tmp_path / "run.log"
-    with console_logging("INFO") as context:
-        log_to_file(path, context)
+    with console_logging("INFO") as context, log_to_file(path, context):
         say(logging.INFO, "open")
         assert path in open_files()
     assert path not in open_files()

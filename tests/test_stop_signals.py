@@ -1,11 +1,13 @@
 """Signals that stop a run: real ones, in a process of their own."""
 
+import os
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -152,11 +154,69 @@ outcome(work)
     assert run(code)[0] == ["interrupted 15 143 15"]
 
 
+STUCK = """
+import pathlib, threading
+stop_signals.LAST_SECONDS, stop_signals.HURRY_SECONDS = {last}, {hurry}
+def stuck(stop):
+    child = os.fork()
+    if child == 0:
+        time.sleep(60)
+    pathlib.Path("child").write_text(str(child))
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        try:
+            time.sleep(1)
+        except BaseException:
+            pass
+for number in {numbers}:
+    threading.Timer(number[0], kill, [number[1]]).start()
+stop = StopSignals(lambda reason: pathlib.Path("reason").write_text(reason))
+with stop.installed():
+    stuck(stop)
+"""
+
+
+@pytest.mark.parametrize(("last", "hurry", "numbers"), [(1, 9, [(0.2, 15)]), (20, 0.5, [(0.2, 2), (0.4, 15)])])
+def test_code_that_does_not_stop_is_ended(
+    last: float, hurry: float, numbers: list[tuple[float, int]], tmp_path: Path
+) -> None:
+    """Whatever it catches, after one signal in time, after two sooner; its children too; the first signal counts."""
+    code = BEGIN + STUCK.format(last=last, hurry=hurry, numbers=numbers)
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert time.monotonic() - started < 10
+    assert done.returncode == 128 + numbers[0][1]
+    assert "by force" in (tmp_path / "reason").read_text()
+    assert "in stuck" in done.stderr  # where it was
+    child = int((tmp_path / "child").read_text())
+    assert not Path(f"/proc/{child}").exists() or "Z" in Path(f"/proc/{child}/stat").read_text().split()[2]
+
+
+def test_signals_of_children_are_their_own() -> None:
+    """A data loader's worker that is terminated does not end the run."""
+    code = """
+stop_signals.LAST_SECONDS = 0.5
+def work(stop):
+    child = os.fork()
+    if child == 0:
+        kill(signal.SIGTERM)
+        os._exit(1)
+    os.waitpid(child, 0)
+    time.sleep(1.5)
+outcome(work)
+"""
+    assert run(code)[0] == ["not interrupted None"]
+
+
 def test_handlers_are_given_back() -> None:
     """Before, during and after are told apart, also when the run was interrupted; Ctrl-C is Python's again."""
     code = """
 numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
 signal.signal(signal.SIGHUP, signal.SIG_IGN)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts jobs in the background without it
 before = [signal.getsignal(number) for number in numbers]
 outcome(lambda stop: print(before != [signal.getsignal(number) for number in numbers]))
 outcome(lambda stop: kill(signal.SIGTERM))

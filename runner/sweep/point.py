@@ -196,6 +196,7 @@ class _RunningTrial:
         self._history = History(sweep, plan)
         self._plan = plan
         self._number = number
+        self.other_files = sweep.files_of_trial
         self.should_prune: Callable[[int], bool] | None = self._is_to_be_pruned if plan.pruner is not None else None
 
     def _is_to_be_pruned(self, epoch: int) -> bool:

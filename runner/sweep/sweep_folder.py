@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -22,6 +22,7 @@ SWEEPS = "sweeps"
 """Folder below the outputs folder in which all sweeps lie."""
 
 _RESULT = re.compile(r"(\d{6,})\.([a-z_]+)\.json")
+_STOP = "stop.json"
 _NUMBER = re.compile(r"\d{6,}")
 
 
@@ -139,6 +140,11 @@ class SweepFolder:
     def report(self) -> Path:
         """Tables and pictures in one page."""
         return self.path / "report.html"
+
+    @property
+    def files_of_trial(self) -> Collection[str]:
+        """Names of the files in a trial's run folder that are not the run's own and change after it."""
+        return (self.attempts(0).name, self.console(0).name, _STOP)
 
     def point(self, number: int) -> Path:
         """Return the run folder of a trial, which may not be there yet."""
@@ -261,8 +267,8 @@ class SweepFolder:
 
     def reopen(self, number: int) -> None:
         """Take the result of a trial away, so that it is run again."""
-        for name in ("stop.json", "attempts.json"):
-            (self.point(number) / name).unlink(missing_ok=True)
+        for file in (self.point(number) / _STOP, self.attempts(number)):
+            file.unlink(missing_ok=True)
         for state in SEALED:
             self._result(number, state).unlink(missing_ok=True)
         sync_folder(self.results)
@@ -275,11 +281,11 @@ class SweepFolder:
             reason: Why it is to count as failed; empty: it was cancelled.
         """
         self.point(number).mkdir(exist_ok=True)
-        write_json(self.point(number) / "stop.json", {"reason": reason})
+        write_json(self.point(number) / _STOP, {"reason": reason})
 
     def stop_asked(self, number: int) -> str | None:
         """Return the reason why somebody asked to stop the trial, empty if it was cancelled; None if nobody did."""
-        path = self.point(number) / "stop.json"
+        path = self.point(number) / _STOP
         if not path.is_file():
             return None
         with suppress(ValueError):

@@ -1,0 +1,96 @@
+"""``runs``: what one can do with runs that are there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from runner.errors import RunFailedError, UsageError, did_you_mean
+from runner.folder_lock import is_locked
+from runner.run_folder import RunFolder
+from runner.run_seal import check_run
+from runner.sweep.sweep_folder import SweepFolder, sweeps_in
+
+ACTIONS = ("verify",)
+
+
+def runs_command(arguments: Sequence[str], outputs: Path) -> tuple[list[str], bool]:
+    """Do what ``runs ...`` asks for.
+
+    Returns:
+        Lines to print, and whether all is well.
+
+    Raises:
+        UsageError: there is no such action or run.
+    """
+    action = arguments[0] if arguments else ""
+    if action not in ACTIONS:
+        hint = did_you_mean(action, ACTIONS)
+        raise UsageError(f"runs has no {action!r}; write: runs verify [RUN ...].{hint}")
+    paths = [_find(outputs, name) for name in arguments[1:]] or _all(outputs)
+    if not paths:
+        raise UsageError(f"There are no runs below {outputs}.")
+    lines, is_whole = [], True
+    for path in paths:
+        text, is_good = _verify_sweep(SweepFolder(path)) if _is_sweep(path) else _verify(RunFolder(path))
+        lines += text
+        is_whole = is_whole and is_good
+    return lines, is_whole
+
+
+def _is_sweep(path: Path) -> bool:
+    return (path / "plan.json").is_file()
+
+
+def _all(outputs: Path) -> list[Path]:
+    if not outputs.is_dir():
+        return []
+    folders = [each for each in sorted(outputs.iterdir()) if each.is_dir() and not each.is_symlink()]
+    runs = [each for each in folders if RunFolder(each).can_resume]
+    return [*runs, *sorted(each.path for each in sweeps_in(outputs))]
+
+
+def _find(outputs: Path, name: str) -> Path:
+    for path in (Path(name), outputs / name, outputs / "sweeps" / name):
+        if path.is_dir() and (_is_sweep(path) or RunFolder(path).can_resume):
+            return path.resolve()
+    known = [each.name for each in _all(outputs)]
+    raise UsageError(f"{name} is no folder of a run or a sweep.{did_you_mean(name, known)}")
+
+
+def _verify(folder: RunFolder) -> tuple[list[str], bool]:
+    """Compare a run with its digests and say what was found."""
+    findings = check_run(folder)
+    name = folder.path.name
+    lines = [f"{name}: damaged: {each}" for each in findings.damaged]
+    lines += [f"{name}: missing: {each}" for each in findings.missing]
+    if lines:
+        return lines, False
+    if findings.is_sealed:
+        return [f"{name}: all {findings.num_files} files are whole"], True
+    why = "it is running" if is_locked(folder.path) else "it was killed and can be resumed"
+    return [f"{name}: no digests yet, {why}; {findings.num_files} checkpoints are whole"], True
+
+
+def _verify_sweep(sweep: SweepFolder) -> tuple[list[str], bool]:
+    """Check plan and results of a sweep, and the runs of its trials."""
+    lines, num_whole, damaged = [], 0, []
+    try:
+        sweep.read_plans()
+    except RunFailedError:
+        damaged.append("plan.json")
+    for number, state in sorted(sweep.sealed().items()):
+        try:
+            sweep.read_result(number, state)
+        except RunFailedError:
+            damaged.append(f"the result of trial {number}")
+    for number in sorted(sweep.started()):
+        if sweep.read_point(number) is None:
+            damaged.append(f"the parameters of trial {number}")
+        folder = RunFolder(sweep.point(number))
+        if folder.can_resume:
+            text, is_good = _verify(folder)
+            num_whole += is_good
+            lines += [] if is_good else [f"{sweep.name}/{line}" for line in text]
+    lines += [f"{sweep.name}: damaged: {each}" for each in damaged]
+    return lines or [f"{sweep.name}: plan, results and {num_whole} runs are whole"], not lines
