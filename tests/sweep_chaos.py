@@ -19,7 +19,7 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
-from runner.sweep.history import read_json
+from runner.sweep.objective_values import read_json
 from runner.sweep.sweep_folder import SweepFolder
 from tests.sweep_samples import ENVIRONMENT, begun_sweep, fingerprints, run, sweeping
 

@@ -196,6 +196,66 @@ def test_damaged_records_are_told(sweep: Sweep, capsys: pytest.CaptureFixture[st
     assert "damaged" in capsys.readouterr().out
 
 
+def test_another_metric_ranks_anew(sweep: Sweep, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is run again for it, also where the first metric was misspelt; a pruner would need it from the start."""
+    assert sweep(*GRID, "--enqueue", "--sweep_metric=scroe") == 0
+    [folder] = sweeps()
+    plan = SweepPlan.of(folder)
+    for number in range(4):
+        folder.begin(number, number, plan.params(number), [])
+        metrics = {"score": float(number), "loss": -float(number)}
+        folder.seal(Trial(number, number, "failed", plan.params(number), metrics, reason="not measured"))
+    assert sweep(*GRID, "--sweep_metric=scroe") == 1
+    assert "failed trials: 4" in capsys.readouterr().err
+    assert sweep(*GRID, "--sweep_metric=score") == 0
+    captured = capsys.readouterr().out
+    assert "ranked by score from now on" in captured
+    assert "4 trials: 4 completed" in captured
+    assert sweep(f"--resume={folder.path}", "--sweep_metric=loss") == 0
+    assert [each.path for each in sweeps()] == [folder.path]
+    best = json.loads(folder.summary.read_text())["best_trials"]
+    assert best == [3]
+    assert sweep(*GRID, "--sweep_metric=score", "--sweep_pruner=median", "--enqueue") == 0
+    assert len(sweeps()) == 2
+
+
+def test_the_command_before_an_extension_still_joins(sweep: Sweep) -> None:
+    """It meant this sweep when it was made."""
+    more = ("--sweep", "x=0.1,0.2,0.3", "--sweep", "kind=a,b", "--enqueue")
+    assert sweep(*GRID, "--enqueue") == 0
+    assert sweep(*more, "--extend") == 0
+    assert sweep(*GRID, "--enqueue") == 0
+    assert sweep(*more) == 0
+    assert len(sweeps()) == 1
+    assert sweep("--sweep", "x=0.1", "--sweep", "kind=a,b", "--enqueue") == 0
+    assert len(sweeps()) == 2
+
+
+def test_a_resumed_sweep_stays_what_it_is(sweep: Sweep, capsys: pytest.CaptureFixture[str]) -> None:
+    """More trials can be asked for by name; what would make it another sweep is refused, not ignored."""
+    assert sweep("--sweep", "x=uniform(0,1)", "--sweep_num_trials=3", "--enqueue") == 0
+    [folder] = sweeps()
+    resume = f"--resume={folder.path}"
+    assert main([resume, "--sweep_num_trials=5", "--enqueue"]) == 2
+    assert "add --extend" in capsys.readouterr().err
+    assert main([resume, "--sweep_num_trials=5", "--extend", "--enqueue"]) == 0
+    assert SweepPlan.of(folder).total == 5
+    for argv in (["--sweep_sampler=sobol"], ["--different_seeds=2"], ["--num_epochs=9"], ["--model=Other"]):
+        assert main([resume, *argv, "--enqueue"]) == 2
+        assert "as it was made, without --" in capsys.readouterr().err
+    assert sweep(*GRID, "--resume=nosuch") == 2
+    assert "there is no such folder" in capsys.readouterr().err
+
+
+def test_folds_that_nobody_asks_for(sweep: Sweep, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """A container whose code never looks at the fold would give the same data to each."""
+    argv = ("--sweep", "--number_of_cross_validation_splits=3", "--enqueue")
+    assert sweep(*argv, model="WithoutSpace") == 0
+    assert "nothing in the code of WithoutSpace mentions cross_validation_split_index" in capsys.readouterr().err
+    assert main(["--model=HelloRegression", f"--containers={CONTAINERS.parents[1] / 'containers'}", *argv]) == 0
+    assert "cross validation" not in capsys.readouterr().err
+
+
 def test_a_cancelled_sweep_is_not_joined(sweep: Sweep, capsys: pytest.CaptureFixture[str]) -> None:
     """The same command says how to open it, unless failed trials are to be run again."""
     assert sweep(*GRID, "--enqueue") == 0

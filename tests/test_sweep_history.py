@@ -6,7 +6,8 @@ import pytest
 
 from runner.folder_lock import FolderLock
 from runner.sweep.dimensions import Dimension
-from runner.sweep.history import History, epoch_values
+from runner.sweep.history import History
+from runner.sweep.objective_values import epoch_values
 from runner.sweep.plan import SweepPlan
 from runner.sweep.space import SearchSpace
 from runner.sweep.sweep_folder import Control, SweepFolder, find_sweep

@@ -65,6 +65,8 @@ def test_what_has_come_to_its_end_cannot_be_cancelled(folder: SweepFolder) -> No
         end(folder, number)
     with pytest.raises(UsageError, match="there is nothing to cancel"):
         queue(folder, "cancel")
+    with pytest.raises(UsageError, match="there is nothing to resume"):
+        queue(folder, "resume")
     folder.change_control(cancelled=True)
     assert "done" in queue_command([], folder.path.parents[1])
 

@@ -48,7 +48,7 @@ def test_extensions_are_noticed(folder: SweepFolder) -> None:
     state.refresh(at_once=True)
     assert not state.has_more()
     added = SearchSpace((Dimension("x", values=("4",)),))
-    folder.add_plan({"spaces": [added.to_json()], "num_trials": None}, 2)
+    folder.add_plan(state.plan.addition([added]), 2)
     state.refresh(at_once=True)
     assert state.has_more()
     assert state.next() == 6

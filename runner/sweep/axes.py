@@ -33,14 +33,14 @@ class Scale:
     low: float
     high: float
     is_log: bool = False
-    """In use where all numbers are positive and span more than two decades."""
+    """In use where all numbers are positive, and span more than two decades or come from a logarithmic range."""
 
     @classmethod
-    def of(cls, numbers: Iterable[float]) -> Scale:
+    def of(cls, numbers: Iterable[float], *, is_log: bool = False) -> Scale:
         """Return the scale from the least to the largest of at least one finite number."""
         clipped = [max(-_LARGEST, min(number, _LARGEST)) for number in numbers]
         low, high = min(clipped), max(clipped)
-        return cls(low, high, is_log=low > 0 and math.log10(high) - math.log10(low) > 2)
+        return cls(low, high, is_log=low > 0 and (is_log or math.log10(high) - math.log10(low) > 2))
 
     def fraction(self, number: float) -> float:
         """Return how far *number* lies along the scale; in the middle where there is one number only."""
@@ -61,7 +61,12 @@ class Scale:
     def _round_numbers(self) -> list[float]:
         if self.is_log:
             first, last = math.ceil(math.log10(self.low) - 1e-9), math.floor(math.log10(self.high) + 1e-9)
-            return [float(f"1e{exponent}") for exponent in range(first, last + 1, max(1, -(-(last - first) // 5)))]
+            if last - first >= 2:
+                return [float(f"1e{exponent}") for exponent in range(first, last + 1, max(1, -(-(last - first) // 5)))]
+            some = [float(f"{digit}e{exponent}") for exponent in range(first - 1, last + 1) for digit in (1, 2, 5)]
+            some = [number for number in some if self.low * (1 - 1e-9) <= number <= self.high * (1 + 1e-9)]
+            if len(some) > 1:
+                return some
         rough = (self.high - self.low) / 4
         decade = 10.0 ** math.floor(math.log10(rough))
         step = decade * min((1, 2, 5, 10), key=lambda each: abs(math.log(each * decade / rough)))
@@ -111,7 +116,12 @@ class Axis:
 
 
 def number_axis(
-    name: str, numbers: Iterable[float], texts: Sequence[str | None] = (), *, is_exact: bool = False
+    name: str,
+    numbers: Iterable[float],
+    texts: Sequence[str | None] = (),
+    *,
+    is_exact: bool = False,
+    is_log: bool = False,
 ) -> Axis:
     """Return an axis for finite numbers.
 
@@ -120,26 +130,28 @@ def number_axis(
         numbers: What it must have room for; at least one.
         texts: What has a place below the numbers; None is called "not set".
         is_exact: Whether the ticks are the numbers themselves, not round ones.
+        is_log: Whether they are from a logarithmic range.
     """
     numbers = sorted(set(numbers))
     places = {text: (index + 0.5) * _SLOT for index, text in enumerate(texts)}
     labels = tuple((place, _label(text)) for text, place in places.items())
     start = len(texts) * _SLOT + 0.04 if texts else 0.0
-    return Axis(name, Scale.of(numbers), places, labels, start, tuple(numbers) if is_exact else ())
+    return Axis(name, Scale.of(numbers, is_log=is_log), places, labels, start, tuple(numbers) if is_exact else ())
 
 
-def parameter_axis(name: str, values: Sequence[str | None]) -> Axis:
+def parameter_axis(name: str, values: Sequence[str | None], *, is_log: bool = False) -> Axis:
     """Return the axis of a parameter: a scale where its values are numbers, else a place for each of its texts.
 
     Args:
         name: The parameter.
         values: Its value in each trial; None where it does not exist.
+        is_log: Whether its numbers are from a logarithmic range.
     """
     texts = sorted({value for value in values if value is not None and number_of(value) is None})
     numbers = {number for value in values if (number := number_of(value)) is not None}
     missing: list[str | None] = [None] if None in values else []
     if len(numbers) > 1 and len(texts) <= 2:
-        return number_axis(name, numbers, [*missing, *texts], is_exact=len(numbers) <= MOST_EXACT)
+        return number_axis(name, numbers, [*missing, *texts], is_exact=len(numbers) <= MOST_EXACT, is_log=is_log)
     return _text_axis(name, values, missing)
 
 

@@ -17,6 +17,16 @@ def code_digest(cls: type[LightningContainer]) -> str:
     These are the files of the class and of its bases outside Lightcase, and the modules beside them that they import,
     also inside functions. Packages that are installed are told by their versions instead.
     """
+    digest = hashlib.sha256()
+    for path in code_files(cls):
+        content = path.read_bytes()
+        digest.update(f"{path.name} {len(content)}\n".encode("utf-8", "backslashreplace"))
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def code_files(cls: type[LightningContainer]) -> list[Path]:
+    """Return the files that :func:`code_digest` reads."""
     files: dict[Path, None] = {}
     for base in cls.__mro__:
         if base.__module__.partition(".")[0] not in ("runner", "param", "builtins"):
@@ -26,12 +36,7 @@ def code_digest(cls: type[LightningContainer]) -> str:
                 file = None
             if file and Path(file).is_file():
                 _add_with_imports(Path(file).resolve(), files)
-    digest = hashlib.sha256()
-    for path in files:
-        content = path.read_bytes()
-        digest.update(f"{path.name} {len(content)}\n".encode("utf-8", "backslashreplace"))
-        digest.update(content)
-    return digest.hexdigest()
+    return list(files)
 
 
 def _add_with_imports(file: Path, files: dict[Path, None]) -> None:

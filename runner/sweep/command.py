@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 
 from runner.atomic_files import write_json, write_text
 from runner.command_line import Request, program_name
-from runner.errors import EXIT_DONE, EXIT_FAILED, RunFailedError, UsageError
+from runner.errors import EXIT_DONE, EXIT_FAILED, UsageError
 from runner.log_setup import console_logging
 from runner.preparation import Plan
 from runner.process_state import joined_run_folder
 from runner.run_record import shown
 from runner.sweep.history import History
+from runner.sweep.joining import outputs_folder, sweep_to_work_on
 from runner.sweep.live import counts, display
-from runner.sweep.plan import SweepPlan, differences
+from runner.sweep.plan import SweepPlan
 from runner.sweep.point import join, work_on
-from runner.sweep.queue_commands import retry_failed
 from runner.sweep.queue_state import Queue, SweepState
 from runner.sweep.request import Wanted, single_run, wanted_sweep, whole_number
-from runner.sweep.space import SearchSpace
+from runner.sweep.shown import format_ranges
 from runner.sweep.supervisor import Limits, Supervisor
 from runner.sweep.sweep_file import seconds_from_text
-from runner.sweep.sweep_folder import Control, SweepFolder, sweeps_in
+from runner.sweep.sweep_folder import SweepFolder, sweeps_in
 from runner.sweep.tables import SweepView, result_table, sweep_csv, sweep_json
 from runner.sweep.workers import Slot, make_slots
 
@@ -33,11 +32,6 @@ log = logging.getLogger(__name__)
 
 SHOWN_POINTS = 20
 """Points that ``--dry_run`` prints."""
-
-
-def outputs_folder(request: Request) -> Path:
-    """Return the folder below which sweeps lie."""
-    return Path(request.output_to or "outputs").expanduser().absolute()
 
 
 def sweep(request: Request, base: Plan, on_folder: Callable[[Path], None] = lambda folder: None) -> int:
@@ -61,7 +55,7 @@ def sweep(request: Request, base: Plan, on_folder: Callable[[Path], None] = lamb
         if wanted is not None and request.dry_run:
             print(dry_run_text(wanted.plan))
             return EXIT_DONE
-        folder = _find_or_make(request, wanted)
+        folder = sweep_to_work_on(request, wanted, base)
         on_folder(folder.path)
         if request.enqueue:
             print(f"{folder.name} is in the queue; {program_name()} work runs it.")
@@ -95,113 +89,11 @@ def trial(folder: str, number: str) -> int:
     return work_on(sweep_folder, index)
 
 
-# --- which sweep ----------------------------------------------------------------------------------------------------
-
-
 def _wanted(request: Request, base: Plan) -> Wanted | None:
     """Return the sweep that the command line describes; None if it only names one."""
     if request.sweep:
         return wanted_sweep(request, base)
     return None if request.resume is not None else Wanted(single_run(base), None, None)
-
-
-def _find_or_make(request: Request, wanted: Wanted | None) -> SweepFolder:
-    """Return the sweep to work on: a new one, or one that is there already."""
-    found = SweepFolder.open(Path(request.resume or "")) if wanted is None else _joined(request, wanted.plan)
-    if found is None:
-        assert wanted is not None
-        plan = wanted.plan
-        found = SweepFolder.create(outputs_folder(request), plan.container_name, plan.to_json(), Control())
-        log.info("%s  %d trials", shown(found.path), plan.total)
-    elif wanted is None:
-        _found(found, SweepPlan.of(found), request)
-    if request.retry_failed:
-        log.info("%d failed trials are run again", len(retry_failed(found)))
-    return found
-
-
-def _joined(request: Request, plan: SweepPlan) -> SweepFolder | None:
-    """Return the sweep to go on with, extended if that was asked for; None if a new one is to be made."""
-    if request.resume is not None:
-        folder = SweepFolder.open(Path(request.resume))
-        return _same_or_extended(folder, plan, request)
-    if request.new or not request.sweep:  # a single run may be queued as often as one likes
-        return None
-    others = sorted(sweeps_in(outputs_folder(request)), key=lambda each: each.sequence, reverse=True)
-    for folder in others:
-        if _plan_or_none(folder) is not None and _is_same(SweepPlan.of(folder), plan):
-            return _found(folder, plan, request)
-    if request.extend:
-        for folder in others:
-            there = _plan_or_none(folder)
-            if there is not None and there.container_name == plan.container_name:
-                return _same_or_extended(folder, plan, request)
-        raise UsageError(f"--extend: there is no sweep of {plan.container_name} to add to.")
-    return None
-
-
-def _plan_or_none(folder: SweepFolder) -> SweepPlan | None:
-    try:
-        return SweepPlan.of(folder)
-    except (RunFailedError, UsageError):
-        return None
-
-
-def _is_same(there: SweepPlan, plan: SweepPlan) -> bool:
-    """Tell whether both mean the same trials; an extended sweep is the one that its last command asked for."""
-    if differences(there, plan):
-        return False
-    return there.num_trials == plan.num_trials and _covers(there, plan.spaces[0]) == 0
-
-
-def _covers(there: SweepPlan, space: SearchSpace) -> int:
-    """Return how many points a grid lacks, or -1 if it is no part of *space*."""
-    try:
-        return sum(each.num_points or 0 for each in space.difference(*there.spaces))
-    except UsageError:
-        return -1
-
-
-def _same_or_extended(folder: SweepFolder, plan: SweepPlan, request: Request) -> SweepFolder:
-    """Return the sweep, after adding what it lacks if ``--extend`` was given.
-
-    Raises:
-        UsageError: it differs in other ways, or ``--extend`` was not given.
-    """
-    there = SweepPlan.of(folder)
-    found = differences(there, plan)
-    if found:
-        raise UsageError(f"{folder.name} is another sweep: {'; '.join(found)}. Leave --resume out, or use --new.")
-    added = plan.spaces[0].difference(*there.spaces)
-    is_more = plan.num_trials is not None and there.num_trials is not None and plan.num_trials > there.num_trials
-    if not added and not is_more:
-        if plan.num_trials != there.num_trials:
-            raise UsageError(f"{folder.name} has {there.num_trials} settings; there is no way to take some away.")
-        return _found(folder, there, request)
-    if not request.extend:
-        what = f"{sum(each.num_points or 0 for each in added)} points" if added else f"{plan.num_trials} settings"
-        raise UsageError(f"{folder.name} would get more to do ({what}): add --extend, or --new for another sweep.")
-    number = len(folder.read_plans()) + 1
-    folder.add_plan({"spaces": [each.to_json() for each in added], "num_trials": plan.num_trials}, number)
-    log.info("%s: extended to %d trials", folder.name, SweepPlan.of(folder).total)
-    return folder
-
-
-def _found(folder: SweepFolder, plan: SweepPlan, request: Request) -> SweepFolder:
-    """Say what there is of a sweep to go on with, and return it.
-
-    Raises:
-        UsageError: it was cancelled.
-    """
-    if folder.read_control().cancelled and not request.retry_failed:
-        raise UsageError(
-            f"{folder.name} was cancelled. Open it again: {program_name()} queue resume {folder.name}; or start "
-            "another with --new."
-        )
-    found = Counter(folder.sealed().values())
-    done = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in sorted(found.items())) or "none"
-    log.info("going on with %s: %s of %d trials", folder.name, done, plan.total)
-    return folder
 
 
 def dry_run_text(plan: SweepPlan) -> str:
@@ -234,7 +126,10 @@ def _work_on(queue: Queue, slots: Sequence[Slot], limits: Limits, request: Reque
             log.warning("%s cannot be served: %s", path, reason)
     if len(states) == 1:
         print(result_table(view_of(states[0])))
-        print(shown(states[0].folder.report))
+    if not states and not queue.unreadable:
+        print("There is nothing to do: all sweeps are done, paused or cancelled.")
+    for state in states:
+        print(shown(state.folder.report))
     is_done = all(written) and all(map(_is_done, states)) and not (queue.unreadable and not states)
     return EXIT_DONE if is_done else EXIT_FAILED
 
@@ -243,7 +138,8 @@ def _write_results_of(state: SweepState) -> bool:
     """Write tables and report if there is something new to tell; return whether that was possible."""
     try:
         state.refresh(at_once=True)
-        if state.history.sealed and (state.has_worked or not state.folder.report.is_file()):
+        is_changed = state.has_worked or state.folder.has_plan(2)  # which may rank them anew
+        if state.history.sealed and (is_changed or not state.folder.report.is_file()):
             write_results(state)
     except OSError as error:
         log.warning("%s: cannot write its tables and report: %s", state.folder.name, error.strerror or error)
@@ -284,6 +180,8 @@ def _is_done(state: SweepState) -> bool:
 
 def _say_how_to_go_on(states: Sequence[SweepState]) -> None:
     for state in states:
+        if state.history.other_code():
+            log.warning("%s: %s", state.folder.name, _other_code(state))
         failed = len(state.history.failed())
         command = f"{program_name()} --resume={shown(state.folder.path)}"
         if state.control.paused:
@@ -292,7 +190,7 @@ def _say_how_to_go_on(states: Sequence[SweepState]) -> None:
         elif len(state.history.sealed) < state.plan.total and not state.control.cancelled:
             log.warning("%s: %s. Go on with: %s", state.folder.name, counts(state), command)
         elif failed:
-            log.warning("%d trials failed. Run them again: %s --retry_failed", failed, command)
+            log.warning("failed trials: %d. Run them again: %s --retry_failed", failed, command)
 
 
 def write_results(state: SweepState) -> None:
@@ -316,6 +214,7 @@ def view_of(state: SweepState) -> SweepView:
         num_trials=state.plan.total,
         notes=_notes(state),
         varied=state.plan.varied,
+        log_scaled={each.name for each in state.plan.spaces[0].dimensions if each.log},
     )
 
 
@@ -323,7 +222,10 @@ def _notes(state: SweepState) -> list[str]:
     notes = [f"Sampler {state.plan.sampler}, seed {state.plan.seed}."]
     if state.control.paused:
         notes.append(f"Paused: {state.control.paused}.")
-    other = state.history.other_code()
-    if other:
-        notes.append(f"Trials {', '.join(map(str, other))} ran other code than the sweep was made with.")
+    if state.history.other_code():
+        notes.append(_other_code(state))
     return notes
+
+
+def _other_code(state: SweepState) -> str:
+    return f"Other code than the sweep was made with was run by trial {format_ranges(state.history.other_code())}."

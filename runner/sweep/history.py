@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import math
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 from runner.errors import RunFailedError
 from runner.run_folder import RunFolder
+from runner.sweep.objective_values import epoch_values, read_json, with_values
 from runner.sweep.plan import SweepPlan
 from runner.sweep.samplers import Setting
 from runner.sweep.sweep_folder import SweepFolder
@@ -41,6 +37,7 @@ class History:
         """States of the trials that came to an end, at the last :meth:`refresh`, as the names of their results say."""
         self.started: set[int] = set()
         self._results: dict[int, _Result] = {}
+        self._is_ranked_anew = folder.has_plan(2)
 
     def refresh(self) -> None:
         """Look at the folder again."""
@@ -69,7 +66,10 @@ class History:
     def _read(self, number: int, state: str) -> _Result:
         try:
             body = self.folder.read_result(number, state)
-            return _Result(int(body["order"]), state, Trial.from_json(body), str(body["code"]))
+            trial = Trial.from_json(body)
+            if trial.metrics and trial.state in (COMPLETED, FAILED) and self._is_ranked_anew:
+                trial = with_values(trial, self.plan.objectives, RunFolder(self.folder.point(number)))
+            return _Result(int(body["order"]), state, trial, str(body["code"]))
         except RunFailedError as error:  # told as what it is; the other results are as good as before
             point = self.folder.read_point(number) or {"setting": number // len(self.plan.repeats), "params": {}}
             return _Result(number, state, Trial(number, point["setting"], FAILED, point["params"], reason=str(error)))
@@ -158,24 +158,3 @@ def _mean_values(trials: list[Trial]) -> tuple[float, ...] | None:
 
 def _without(params: Mapping[str, str], names: set[str]) -> dict[str, str]:
     return {name: value for name, value in params.items() if name not in names}
-
-
-def epoch_values(metrics: Path, metric: str) -> dict[int, float]:
-    """Return a metric after each epoch, counted from 0, from metrics.csv; the last one where an epoch has several."""
-    found: dict[int, float] = {}
-    with suppress(OSError):
-        text = metrics.read_text(encoding="utf-8")
-        whole = text[: text.rfind("\n") + 1]  # the last line may be about to be written
-        for row in csv.DictReader(io.StringIO(whole)):
-            with suppress(ValueError, TypeError, KeyError):
-                if row.get(metric):
-                    found[int(row["epoch"])] = float(row[metric])
-    return found
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Return what a JSON file holds, or nothing where it cannot be read."""
-    with suppress(OSError, ValueError):
-        value = json.loads(path.read_text(encoding="utf-8"))
-        return value if isinstance(value, dict) else {}
-    return {}

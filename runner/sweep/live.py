@@ -16,10 +16,10 @@ from rich.text import Text
 
 from runner.number_text import format_seconds
 from runner.run_folder import RunFolder
-from runner.sweep.history import epoch_values, read_json
+from runner.sweep.objective_values import epoch_values, read_json
 from runner.sweep.queue_state import SweepState
 from runner.sweep.shown import brief, format_number, printable
-from runner.sweep.trials import Trial, best_trials
+from runner.sweep.trials import COMPLETED, PRUNED, Trial, best_trials
 
 log = logging.getLogger(__name__)
 
@@ -28,14 +28,19 @@ MAX_ROWS = 16
 
 
 class Lines:
-    """A line per event."""
+    """A line per event, with the name of the sweep where there are several."""
+
+    def __init__(self) -> None:
+        self._has_several = False
 
     def event(self, state: SweepState, text: str) -> None:
         """Log the event with how far the sweep has come."""
-        log.info("%s  %s", counts(state), printable(text, 300))
+        name = f"{state.folder.name}  " if self._has_several else ""
+        log.info("%s%s  %s", name, counts(state), printable(text, 300))
 
     def update(self, states: Sequence[SweepState]) -> None:
         """Show nothing: the next event will."""
+        self._has_several = self._has_several or len(states) > 1
 
 
 class LiveTable:
@@ -100,8 +105,7 @@ def _num_epochs(state: SweepState, params: dict[str, str]) -> int | None:
 def counts(state: SweepState) -> str:
     """Return how many trials are in which state, such as ``5/15 done, 2 running, 1 failed``."""
     found = Counter(state.history.states().values())
-    done = sum(found.values())
-    parts = [f"{done}/{state.plan.total} done"]
+    parts = [f"{found[COMPLETED] + found[PRUNED]}/{state.plan.total} done"]
     if state.own:
         parts.append(f"{len(state.own)} running")
     parts += [f"{count} {name.replace('_', ' ')}" for name, count in sorted(found.items()) if name != "completed"]

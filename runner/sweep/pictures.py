@@ -104,7 +104,7 @@ def parallel_coordinates(view: SweepView, names: Sequence[str]) -> Picture | Non
     if not points:
         return None
     columns = [(name, [point.trial.params.get(name) for point in points]) for name in names[:MOST_AXES]]
-    axes = [parameter_axis(name, values) for name, values in columns]
+    axes = [parameter_axis(name, values, is_log=name in view.log_scaled) for name, values in columns]
     for place, metric in enumerate(shown_metrics(view)):
         axes.append(number_axis(metric, [point.values[place] for point in points]))
     places = [[_place(axis, value, point) for axis, value in _along(axes, point)] for point in points]
@@ -121,7 +121,8 @@ def metric_by_parameter(view: SweepView, names: Sequence[str]) -> list[Picture]:
     points = _points(view, _completed(view))
     if not points:
         return []
-    return [_panel(name, shown_metrics(view)[0], points) for name in names[:MOST_AXES]]
+    metric = shown_metrics(view)[0]
+    return [_panel(name, metric, points, is_log=name in view.log_scaled) for name in names[:MOST_AXES]]
 
 
 def history(view: SweepView) -> Picture | None:
@@ -265,9 +266,10 @@ def _names(names: Sequence[str], columns: Sequence[float], width: float) -> list
     ]
 
 
-def _panel(name: str, metric: str, points: Sequence[_Point]) -> Picture:
+def _panel(name: str, metric: str, points: Sequence[_Point], *, is_log: bool) -> Picture:
     values = [point.trial.params.get(name) for point in points]
-    axis, measure = parameter_axis(name, values), number_axis(metric, [point.values[0] for point in points])
+    axis = parameter_axis(name, values, is_log=is_log)
+    measure = number_axis(metric, [point.values[0] for point in points])
     needed = max((cell_len(label) for _, label in axis.labels), default=0) * LETTER + 8
     is_turned = axis.scale is None and needed > 250 * axis.slot
     if is_turned:

@@ -149,7 +149,7 @@ class SweepPlan:
             seed=body["seed"],
             num_trials=body["num_trials"],
             repeats=tuple(body["repeats"]),
-            objectives=tuple(Objective(**each) for each in body["objectives"]),
+            objectives=_objectives(body["objectives"]),
             pruner=PrunerSpec.from_json(body["pruner"]) if body["pruner"] else None,
         )
 
@@ -160,22 +160,52 @@ class SweepPlan:
         Raises:
             RunFailedError: a record is damaged.
         """
+        return cls.each_of(folder)[-1]
+
+    @classmethod
+    def each_of(cls, folder: SweepFolder) -> list[SweepPlan]:
+        """Return the plan as the sweep was made with, and as it was after each addition.
+
+        Raises:
+            RunFailedError: a record is damaged.
+        """
         first, *added = folder.read_plans()
-        plan = cls.from_json(first)
+        plans = [cls.from_json(first)]
         for body in added:
-            plan = replace(
-                plan,
-                spaces=(*plan.spaces, *(SearchSpace.from_json(space) for space in body["spaces"])),
-                num_trials=body["num_trials"],
+            plans.append(
+                replace(
+                    plans[-1],
+                    spaces=(*plans[-1].spaces, *(SearchSpace.from_json(space) for space in body["spaces"])),
+                    num_trials=body["num_trials"],
+                    objectives=_objectives(body["objectives"]),
+                )
             )
-        return plan
+        return plans
+
+    def addition(self, spaces: Sequence[SearchSpace] = ()) -> dict[str, Any]:
+        """Return the record by which a sweep with *spaces* added becomes this plan."""
+        return {
+            "spaces": [space.to_json() for space in spaces],
+            "num_trials": self.num_trials,
+            "objectives": [asdict(each) for each in self.objectives],
+        }
+
+    @property
+    def learns(self) -> bool:
+        """Whether the values of the objectives decide what is run, not only how results are ranked."""
+        return self.is_adaptive or self.pruner is not None
+
+
+def _objectives(body: Sequence[Mapping[str, str]]) -> tuple[Objective, ...]:
+    return tuple(Objective(**each) for each in body)
 
 
 def differences(one: SweepPlan, other: SweepPlan) -> list[str]:
-    """Return in what *other* is not as *one*, a sentence each."""
+    """Return in what *other* is not as *one*, a sentence each; an objective by which is only ranked is none."""
+    ignored = {"spaces", "num_trials"} | (set() if one.learns or other.learns else {"objectives"})
     found = []
     for field in fields(SweepPlan):
-        if field.name in ("spaces", "num_trials"):
+        if field.name in ignored:
             continue
         before, after = getattr(one, field.name), getattr(other, field.name)
         if field.name == "fixed":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import math
 import os
 import signal
 import sys
@@ -26,7 +25,8 @@ from runner.preparation import Plan
 from runner.run_folder import RunFolder
 from runner.stop_signals import StopSignals
 from runner.sweep.code_digest import code_digest
-from runner.sweep.history import History, epoch_values, read_json
+from runner.sweep.history import History
+from runner.sweep.objective_values import epoch_values, read_json, with_values
 from runner.sweep.plan import SweepPlan
 from runner.sweep.sweep_folder import SweepFolder
 from runner.sweep.trials import CANCELLED, COMPLETED, FAILED, GIVEN_UP, PRUNED, Trial
@@ -154,6 +154,8 @@ def _ended(sweep: SweepFolder, plan: SweepPlan, trial: Trial, folder: RunFolder)
         RunInterrupted: somebody stopped it, to go on later.
         OSError: the disk is full.
     """
+    from runner.metrics_file import last_row
+
     try:
         metrics = _run(sweep, plan, trial, folder)
     except RunInterrupted:
@@ -161,13 +163,13 @@ def _ended(sweep: SweepFolder, plan: SweepPlan, trial: Trial, folder: RunFolder)
             raise
         return _stopped(sweep, trial)
     except TrialPrunedError:
-        return replace(trial, state=PRUNED)
+        return replace(trial, state=PRUNED, metrics=last_row(folder.metrics))
     except BaseException as error:  # of user code: the rest of the sweep goes on
         traceback.print_exc()
         if is_disk_full(error):
             raise OSError(errno.ENOSPC, "the disk is full") from error
         return replace(trial, state=FAILED, reason=redact(f"{type(error).__name__}: {error}")[:2000])
-    return _with_values(replace(trial, metrics=metrics), plan, folder)
+    return with_values(replace(trial, metrics=metrics), plan.objectives, folder)
 
 
 def _run(sweep: SweepFolder, plan: SweepPlan, trial: Trial, folder: RunFolder) -> dict[str, float]:
@@ -213,33 +215,6 @@ class _RunningTrial:
         others = [trial for trial in self._history.trials() if trial.number != self._number]
         direction = self._plan.objectives[0].direction
         return should_prune(self._plan.pruner, direction, self._number, own, others, self._plan.seed)
-
-
-def _with_values(trial: Trial, plan: SweepPlan, folder: RunFolder) -> Trial:
-    """Add the values of the objectives; without a finite one for each the trial has failed."""
-    values = []
-    for objective in plan.objectives:
-        value = _objective_value(objective.metric, trial.metrics, folder)
-        if value is None:
-            there = ", ".join(sorted(trial.metrics)) or "none"
-            reason = f"the metric {objective.metric} was not measured; there are: {there}"
-            return replace(trial, state=FAILED, reason=reason)
-        if not math.isfinite(value):
-            return replace(trial, state=FAILED, reason=f"{objective.metric} is {value}")
-        values.append(value)
-    return replace(trial, values=tuple(values))
-
-
-def _objective_value(metric: str, metrics: Mapping[str, float], folder: RunFolder) -> float | None:
-    """Return what a phase after training measured, else the value of the best epoch, whose weights are kept."""
-    results = folder.read_results()
-    after = [results[name].get("metrics", {}) for name in ("test", "inference", "saliency") if name in results]
-    if not any(metric in found for found in after):
-        best = results.get("train", {}).get("best", {}).get("epoch")
-        by_epoch = epoch_values(folder.metrics, metric)
-        if best is not None and best - 1 in by_epoch:
-            return by_epoch[best - 1]
-    return metrics.get(metric)
 
 
 def _with_progress(trial: Trial, plan: SweepPlan, folder: RunFolder) -> Trial:

@@ -11,7 +11,7 @@ from runner.errors import RunnerError, UsageError, did_you_mean
 from runner.folder_lock import FolderLock
 from runner.sweep.history import History
 from runner.sweep.plan import SweepPlan
-from runner.sweep.shown import printable
+from runner.sweep.shown import brief, printable
 from runner.sweep.sweep_folder import SweepFolder, find_sweep, sweeps_in
 from runner.sweep.trials import CANCELLED, COMPLETED, FAILED, GIVEN_UP, PRUNED, Trial
 
@@ -49,7 +49,7 @@ def queue_table(outputs: Path) -> str:
     sweeps = sorted(sweeps_in(outputs), key=lambda sweep: (-sweep.read_control().priority, sweep.sequence))
     if not sweeps:
         return "The queue is empty."
-    rows = [("sweep", "state", "priority", "done", "running", "open", "failed"), *map(_row, sweeps)]
+    rows = [("sweep", "state", "priority", "done", "running", "open", "failed", "what"), *map(_row, sweeps)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     notes = [f"{row[0]}: paused, {sweep.read_control().paused}" for sweep, row in zip(sweeps, rows[1:], strict=True)
@@ -60,9 +60,10 @@ def queue_table(outputs: Path) -> str:
 def _row(sweep: SweepFolder) -> tuple[str, ...]:
     control = sweep.read_control()
     try:
-        total = SweepPlan.of(sweep).total
+        plan = SweepPlan.of(sweep)
     except RunnerError:
-        return (sweep.name, "damaged", str(control.priority), "", "", "", "")
+        return (sweep.name, "damaged", str(control.priority), "", "", "", "", "")
+    total = plan.total
     sealed = sweep.sealed()
     states = Counter(sealed.values())
     begun = sweep.started() - sealed.keys()
@@ -71,7 +72,13 @@ def _row(sweep: SweepFolder) -> tuple[str, ...]:
     done = states[COMPLETED] + states[PRUNED]
     failed = states[FAILED] + states[GIVEN_UP]
     return (sweep.name, _state(control.cancelled, control.paused, running, left), str(control.priority),
-            f"{done}/{total}", str(running), str(left), str(failed))  # fmt: skip
+            f"{done}/{total}", str(running), str(left), str(failed), _what(plan))  # fmt: skip
+
+
+def _what(plan: SweepPlan) -> str:
+    """Return what varies, or what is set for a single run."""
+    settings = [f"{name}={brief(value)}" for name, value in plan.fixed.items()]
+    return printable(" ".join(["over", *plan.varied] if plan.varied else ["one run", *settings]), 60)
 
 
 def _state(is_cancelled: bool, paused: str, running: int, left: int) -> str:
@@ -108,6 +115,8 @@ def _pause(sweep: SweepFolder) -> str:
 
 
 def _resume(sweep: SweepFolder) -> str:
+    if len(sweep.sealed()) >= SweepPlan.of(sweep).total:
+        raise UsageError(f"{sweep.name} has come to its end; there is nothing to resume.")
     sweep.change_control(paused="", cancelled=False)
     return f"{sweep.name}: open again."
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 
 from runner.atomic_files import is_disk_full
 from runner.errors import RunnerError
-from runner.sweep.history import History, read_json
+from runner.sweep.history import History
+from runner.sweep.objective_values import read_json
 from runner.sweep.plan import SweepPlan
 from runner.sweep.sweep_folder import SweepFolder
 from runner.sweep.trials import FAILED, GIVEN_UP, Trial

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -12,11 +13,13 @@ from runner.container import LightningContainer
 from runner.errors import ParameterError, UsageError
 from runner.param_values import settable_parameters, to_text
 from runner.preparation import Plan, Prepared, prepare, prepare_container
-from runner.sweep.code_digest import code_digest
+from runner.sweep.code_digest import code_digest, code_files
 from runner.sweep.plan import SweepPlan
 from runner.sweep.pruners import pruner_spec
 from runner.sweep.space import SearchSpace, check_space
 from runner.sweep.sweep_file import SweepSpec, read_sweep_file, spec_from_mapping, with_axes, with_options
+
+log = logging.getLogger(__name__)
 
 _OPTIONS = (
     "sweep_sampler",
@@ -194,9 +197,21 @@ def _repeats(container: LightningContainer, spec: SweepSpec, request: Request) -
     if seeds > 1 and "random_seed" in varied:
         raise UsageError("--different_seeds: random_seed varies already.")
     step = max(1, folds)  # fold n of a run trains with random_seed + n
+    if folds and not _mentions_folds(container):
+        log.warning(
+            "cross validation: nothing in the code of %s mentions cross_validation_split_index, so that each fold may "
+            "train on the same data",
+            type(container).__name__,
+        )
     by_seed = [{"random_seed": str((container.random_seed + step * each) % 2**32)} for each in range(seeds)]
     by_fold = [{"cross_validation_split_index": str(each)} for each in range(folds)]
     return tuple(one | other for one, other in product(by_seed if seeds > 1 else [{}], by_fold or [{}]))
+
+
+def _mentions_folds(container: LightningContainer) -> bool:
+    """Tell whether the container's code may choose its data by the fold: by its index, or by the seed it has."""
+    words = (b"cross_validation_split_index", b"is_cross_validation_fold", b"effective_random_seed")
+    return any(word in path.read_bytes() for path in code_files(type(container)) for word in words)
 
 
 def _check_number(plan: SweepPlan) -> None:

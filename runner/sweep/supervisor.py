@@ -16,7 +16,7 @@ from runner.errors import RunInterrupted
 from runner.number_text import format_metrics, format_seconds
 from runner.run_folder import RunFolder
 from runner.stop_signals import say
-from runner.sweep.history import read_json
+from runner.sweep.objective_values import read_json
 from runner.sweep.point import EXIT_BUSY, EXIT_NO_SPACE
 from runner.sweep.queue_state import Queue, SweepState
 from runner.sweep.shown import brief

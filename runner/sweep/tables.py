@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -42,6 +42,8 @@ class SweepView:
     notes: Sequence[str]
     varied: Sequence[str]
     """Every parameter that has not the same value in all trials, in the order of the columns."""
+    log_scaled: Collection[str] = ()
+    """Those whose values are drawn on a logarithmic scale."""
 
 
 @dataclass(frozen=True)
