@@ -30,8 +30,10 @@ def svg(width: float, height: float, label: str, parts: Iterable[str]) -> str:
         label: Says to those who do not see it what it shows.
         parts: What it consists of.
     """
-    least = f' style="min-width: {0.72 * width:.0f}px"' if width > 600 else ""  # a small screen scrolls it sideways
-    head = f'<svg{least} viewBox="0 0 {width:.5g} {height:.5g}" role="img" aria-label="{_safe(label, 300)}">'
+    style = f"max-width: {1.35 * width:.0f}px"
+    if width > 600:
+        style += f"; min-width: {0.72 * width:.0f}px"  # a small screen scrolls it sideways
+    head = f'<svg style="{style}" viewBox="0 0 {width:.5g} {height:.5g}" role="img" aria-label="{_safe(label, 300)}">'
     return "".join([head, *parts, "</svg>"])
 
 
