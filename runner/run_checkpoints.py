@@ -86,6 +86,13 @@ class RunCheckpoints(Checkpoint):
         """``min`` or ``max``."""
         return mode_of(self.monitor or "", self._asked_mode)
 
+    @property
+    def written(self) -> Path | None:
+        """The checkpoint whose weights training has chosen: of the best epoch, else the last; None for none at all."""
+        if self.best_epoch is not None:
+            return self._folder.best_checkpoint
+        return self._folder.last_checkpoint if self._saved_step >= 0 else None
+
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs: scores so far, where in an epoch this is, and the random generators."""
         return {

@@ -20,7 +20,6 @@ from pytorch_lightning.profilers import AdvancedProfiler, Profiler, PyTorchProfi
 from runner.checkpoints import SafeCheckpointIO
 from runner.container import LightningContainer
 from runner.errors import TrialPrunedError, UsageError, did_you_mean
-from runner.finite_loss import FiniteLoss
 from runner.metric_modes import mode_of
 from runner.metrics_file import MetricsFile
 from runner.progress import progress_callback
@@ -28,6 +27,7 @@ from runner.run_checkpoints import RunCheckpoints
 from runner.run_folder import RunFolder
 from runner.run_state import Run
 from runner.stop_signals import StopSignals
+from runner.training_guards import BatchesThere, FiniteLoss, FirstError
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +63,7 @@ def create_training_trainer(run: Run) -> Trainer:
         arguments = _barebones(arguments)
     else:
         arguments["logger"] = run.loggers
+        callbacks.insert(0, FirstError())
         callbacks += _own_callbacks(run, metrics, arguments, callbacks)
     return _make_trainer(arguments | {"callbacks": callbacks})
 
@@ -180,7 +181,7 @@ def _barebones(arguments: dict[str, Any]) -> dict[str, Any]:
 def _own_callbacks(run: Run, metrics: MetricsFile, arguments: dict[str, Any], theirs: list[Callback]) -> list[Callback]:
     """Return our callbacks, leaving out what the user brought an own version of."""
     container = run.container
-    own: list[Callback] = [IgnoredSettings(run), FiniteLoss()]
+    own: list[Callback] = [IgnoredSettings(run), BatchesThere(), FiniteLoss()]
     if arguments["enable_progress_bar"] and not any(isinstance(each, ProgressBar) for each in theirs):
         own.append(progress_callback())
         arguments["enable_progress_bar"] = False  # else Lightning adds a bar of its own

@@ -17,6 +17,7 @@ from runner.phases.testing import count_items, has_loader, uses_inner_eye_infere
 from runner.phases.weights import use_chosen_weights
 from runner.run_state import PhaseResult, Run
 from runner.trainer import create_evaluation_trainer
+from runner.training_guards import no_batches
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +81,8 @@ def _run_split(run: Run, model: InnerEyeInference, split: ModelExecutionMode, de
         model.inference_step(on_device, batch_index, model_output=output)
         num_items += count_items(item)
     model.on_inference_epoch_end()
+    if not num_items and limit != 0:
+        raise no_batches(name)
     return num_items
 
 

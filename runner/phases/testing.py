@@ -13,6 +13,7 @@ from runner.modules import InnerEyeInference
 from runner.phases.weights import use_chosen_weights
 from runner.run_state import PhaseResult, Run
 from runner.trainer import container_callbacks, create_evaluation_trainer
+from runner.training_guards import no_batches
 
 
 def test(run: Run) -> PhaseResult:
@@ -27,6 +28,8 @@ def test(run: Run) -> PhaseResult:
     counter = _ItemCounter()
     trainer = create_evaluation_trainer(run, [counter, *container_callbacks(run.container)])
     trainer.test(run.model, datamodule=run.data, verbose=False)
+    if not counter.num_items and trainer.limit_test_batches != 0:
+        raise no_batches("test")
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
     return PhaseResult(metrics=metrics, details={"num_items": counter.num_items, "weights": run.weights_from})
 

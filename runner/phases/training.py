@@ -19,6 +19,7 @@ from runner.process_state import distributed_variables_restored
 from runner.run_checkpoints import RunCheckpoints
 from runner.run_state import PhaseResult, Run, is_global_rank_zero, is_local_rank_zero
 from runner.trainer import create_training_trainer
+from runner.training_guards import FirstError, check_batches
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +45,19 @@ def train(run: Run) -> PhaseResult:
             trainer.fit(run.model, datamodule=run.data, ckpt_path=run.resume_checkpoint)
         except SIGTERMException as error:  # Lightning's own way to stop, in the middle of a validation
             raise RunInterrupted(signal.SIGTERM) from error
+        except BaseException as error:
+            first = _first_error(trainer)
+            if first is None or first is error:
+                raise
+            log.warning("a callback's on_exception raised as well: %s: %s", type(error).__name__, error)
+            raise first from None
+    check_batches(trainer)
     run.stop.stop_if_requested()
     return _result(run, trainer)
+
+
+def _first_error(trainer: Trainer) -> BaseException | None:
+    return next((each.error for each in trainer.callbacks if isinstance(each, FirstError)), None)  # type: ignore[attr-defined]
 
 
 def _call_hooks(run: Run) -> None:
@@ -114,6 +126,8 @@ def _result(run: Run, trainer: Trainer) -> PhaseResult:
                 "score": callback.best_score,
                 "epoch": callback.best_epoch + 1,
             }
+        if isinstance(callback, RunCheckpoints) and callback.written is not None:
+            details["checkpoint"] = callback.written.name
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if not name.endswith("_step")}
     if not metrics:  # the run was killed after its last epoch: there was nothing left to train
         metrics = last_row(run.folder.metrics)

@@ -39,6 +39,9 @@ def _choose(run: Run) -> tuple[Path | None, str]:
         return path, "chosen by get_checkpoint_to_test"
     if run.container.src_checkpoint is not None and not run.container.train:
         return find_checkpoint(run.container.src_checkpoint)
+    written = run.folder.read_results().get("train", {}).get("checkpoint")
+    if run.container.train and written is not None and not (run.folder.checkpoints / written).is_file():
+        raise CheckpointError(f"{run.folder.checkpoints / written} is missing, with the weights that training chose.")
     if run.folder.best_checkpoint.is_file():
         return run.folder.best_checkpoint, "the best epoch"
     if run.folder.last_checkpoint.is_file():

@@ -1,4 +1,4 @@
-"""Stops a training whose loss is not a number any more: nothing that follows would be worth its time."""
+"""Callbacks that keep a training from coming to a good end that is none: no data, a loss that is no number."""
 
 from __future__ import annotations
 
@@ -53,3 +53,41 @@ class FiniteLoss(Callback):
                 f"{int(first) + 1}. Checkpoints of earlier epochs are whole. A smaller l_rate, gradient_clip_val or "
                 "detect_anomaly=True may help to find out why."
             )
+
+
+class BatchesThere(Callback):
+    """Looks whether there is anything to train on; Lightning would be content with nothing."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Raise RunFailedError if the validation's data loader gives no batch; without one there is no validation."""
+        del pl_module
+        if trainer.num_val_batches and not any(trainer.num_val_batches) and trainer.limit_val_batches != 0:
+            raise no_batches("val")
+
+
+def check_batches(trainer: Trainer) -> None:
+    """Raise RunFailedError if the training's data loader gave no batch.
+
+    To be called after ``fit``, which calls no hook of the training then.
+    """
+    if trainer.num_training_batches == 0 and trainer.limit_train_batches != 0:
+        raise no_batches("train")
+
+
+def no_batches(split: str) -> RunFailedError:
+    """Return the error that there is nothing in ``train``, ``val`` or ``test``."""
+    return RunFailedError(
+        f"{split}_dataloader gives no batches: its data set is empty, or smaller than a batch and drop_last=True."
+    )
+
+
+class FirstError(Callback):
+    """Remembers what went wrong first: a callback that raises in ``on_exception`` would hide it."""
+
+    def __init__(self) -> None:
+        self.error: BaseException | None = None
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Note the exception."""
+        del trainer, pl_module
+        self.error = self.error or exception

@@ -1,0 +1,196 @@
+"""A: killed, signalled, rebooted. Rows as in docs/faults.md."""
+
+import json
+import os
+import random
+import signal
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from runner.folder_lock import is_locked
+from tests.faults.programs import Program, fingerprint, run, run_folder, start, status, tiny, wait_for
+
+EPOCHS = "--num_epochs=10"
+SLOW = (EPOCHS, "--step_seconds=0.03", "--image_seconds=0.002")
+SLOW_TEST = (EPOCHS, "--image_seconds=0.05", "--saliency_method=none")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What a run comes to that nobody touches."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    run(folder, *tiny(EPOCHS))
+    return fingerprint(run_folder(folder))
+
+
+def running(folder: Path, phase: str, *argv: str) -> tuple[Program, Path]:
+    """Start a run and wait until it is in *phase*."""
+    program = start(folder, *tiny(*(argv or SLOW)))
+    run = wait_for(lambda: run_folder(folder))
+    wait_for(lambda: status(run)["phase"] == phase)
+    return program, run
+
+
+def has_begun(folder: Path, phase: str, attempts: int) -> bool:
+    found = status(folder)
+    return found["phase"] in (phase, "end") and found["attempts"] > attempts
+
+
+@pytest.mark.parametrize("phase", ["train", "test", "saliency"])
+def test_a1_kill_9(phase: str, tmp_path: Path, undisturbed: dict[str, str]) -> None:
+    """Killed again and again at random moments of a phase, a run ends in the same bits."""
+    choose = random.Random(phase)
+    program, folder = running(tmp_path, phase, *(SLOW_TEST if phase == "test" else SLOW))
+    kills = 0
+    while kills < 20:
+        time.sleep(choose.uniform(0, 0.12))
+        if not program.is_running:
+            break
+        program.send(signal.SIGKILL)
+        assert program.wait() == -signal.SIGKILL
+        kills += 1
+        wait_for(lambda: not is_locked(folder), seconds=1)
+        program = start(tmp_path, f"--resume={folder}")
+        wait_for(partial(has_begun, folder, phase, kills))
+    assert program.wait() == 0, program.output
+    assert kills >= 10
+    assert status(folder)["state"] == "completed"
+    found = fingerprint(folder)
+    if phase == "test":  # without saliency it takes less time
+        without = ("saliency", "0000", "results")
+        assert found.items() >= {k: v for k, v in undisturbed.items() if not k.startswith(without)}.items()
+        results = json.loads(found["results"])
+        assert results.items() <= json.loads(undisturbed["results"]).items()
+    else:
+        assert found == undisturbed
+    assert not list(folder.rglob(".*.tmp"))
+
+
+@pytest.mark.parametrize(
+    ("row", "numbers", "code"),
+    [
+        ("A4 SIGTERM in training", [signal.SIGTERM], 143),
+        ("A7 Ctrl-C", [signal.SIGINT], 130),
+        ("A8 Ctrl-C twice", [signal.SIGINT, signal.SIGINT], 130),
+        ("A9 SIGTERM, then SIGINT", [signal.SIGTERM, signal.SIGINT], 0),
+        ("A10 SIGHUP", [signal.SIGHUP], 129),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_signals(
+    row: str, numbers: list[signal.Signals], code: int, tmp_path: Path, undisturbed: dict[str, str]
+) -> None:
+    """A run that is asked to stop ends soon, says so, and goes on to the same bits."""
+    program, folder = running(tmp_path, "train")
+    wait_for(lambda: status(folder)["epochs_finished"] >= 1)
+    started = time.monotonic()
+    for number in numbers:
+        program.send(number)
+        time.sleep(0.005)
+    found = program.wait(30)
+    code = code or found  # whichever of two was first at a place where the run can stop
+    assert found == code, row
+    assert code - 128 in numbers
+    assert time.monotonic() - started < 10
+    assert status(folder)["state"] == "interrupted"
+    assert signal.Signals(code - 128).name in status(folder)["exit_reason"]
+    assert f"--resume={folder.relative_to(tmp_path)}" in program.output
+    run(tmp_path, f"--resume={folder}")
+    assert fingerprint(folder) == undisturbed
+
+
+@pytest.mark.parametrize("fault", ["A6 slow preparation", "A6 saliency"])
+def test_a6_signals_outside_of_training(fault: str, tmp_path: Path) -> None:
+    """There is a handler for the whole life of the run."""
+    if fault == "A6 saliency":
+        program, folder = running(tmp_path, "saliency", "--image_seconds=0.3")
+    else:
+        program = start(tmp_path, *tiny("--fault=slow preparation"))
+        folder = wait_for(lambda: run_folder(tmp_path))
+        wait_for((folder / "preparing").is_file)
+    program.send(signal.SIGTERM)
+    assert program.wait(20) == 143
+    assert status(folder)["state"] == "interrupted"
+
+
+@pytest.mark.parametrize(
+    ("row", "argv", "numbers", "least", "most"),
+    [
+        ("A5 hanging batch", ["--fault=loader hangs"], [signal.SIGTERM], 15, 32),
+        ("A5 hanging worker", ["--fault=loader hangs", "--num_workers=1"], [signal.SIGTERM], 15, 32),
+        ("A8 stubborn code, twice", ["--fault=stubborn"], [signal.SIGINT, signal.SIGINT], 3, 12),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_hangs_is_ended(
+    row: str, argv: list[str], numbers: list[signal.Signals], least: float, most: float, tmp_path: Path
+) -> None:
+    """Within 30 s, sooner after two signals; no process is left; the run can be resumed."""
+    program = start(tmp_path, *tiny(*argv, "--at=3"))
+    folder = wait_for(lambda: run_folder(tmp_path))
+    wait_for((folder / "hangs").is_file)
+    started = time.monotonic()
+    for number in numbers:
+        os.kill(program.pid, number)
+        time.sleep(0.3)
+    assert program.wait(40) == 128 + numbers[0], row
+    assert time.monotonic() - started < most
+    assert status(folder)["state"] == "interrupted"
+    wait_for(lambda: not program.alive, seconds=5)
+
+
+def test_a11_a_killed_parent_of_a_hanging_worker(tmp_path: Path) -> None:
+    """The lock is free at once, though the worker lives on."""
+    program = start(tmp_path, *tiny("--fault=loader hangs", "--num_workers=1", "--at=3"))
+    folder = wait_for(lambda: run_folder(tmp_path))
+    wait_for((folder / "hangs").is_file)
+    os.kill(program.pid, signal.SIGKILL)
+    assert program.wait() == -signal.SIGKILL
+    wait_for(lambda: not is_locked(folder), seconds=1)
+    os.killpg(program.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("row", "fault", "words"),
+    [
+        ("A13 out of memory", "out of memory", "OutOfMemoryError"),
+        ("A15 exception in on_exception", "step raises", "the step is"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_errors_of_user_code(row: str, fault: str, words: str, tmp_path: Path) -> None:
+    """The first error is the one that is reported, with its traceback and exit code 1."""
+    output = run(tmp_path, *tiny(f"--fault={fault}"), code=1)
+    found = status(run_folder(tmp_path))
+    assert found["state"] == "failed", row
+    assert words in found["exit_reason"]
+    assert "faulty_parts.py" in output
+
+
+EXIT_FAULTS = [
+    "", "setup raises", "no model", "no data", "wrong data", "report raises", "validation raises", "test raises",
+    "nan loss", "nan gradient", "item raises", "wrong shape", "bad label", "empty train", "empty val", "empty test",
+    "no full batch train", "no full batch test", "checkpoints unwritable", "checkpoints removed",
+]  # fmt: skip
+
+
+OUR_BUSINESS = {
+    each for each in EXIT_FAULTS if not each.endswith("raises") and each not in ("wrong shape", "bad label")
+}
+"""Faults whose message is ours: no traceback."""
+
+
+@pytest.mark.parametrize("fault", EXIT_FAULTS)
+def test_a16_exit_code(fault: str, tmp_path: Path) -> None:
+    """0 exactly when every phase that was asked for is completed."""
+    program = start(tmp_path, *tiny(f"--fault={fault}", "--at=2"))
+    code = program.wait()
+    found = status(run_folder(tmp_path))
+    assert (code == 0) == (found["state"] == "completed"), program.output
+    assert (code == 0) == (fault == ""), program.output
+    assert "Traceback" not in program.output or fault not in OUR_BUSINESS, program.output
+    if code == 0:
+        assert {each["state"] for name, each in found["phases"].items() if name != "inference"} == {"completed"}
