@@ -19,7 +19,7 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     Raises:
         OSError: the disk is full, the folder not writable, and so on; what was at *path* before is untouched.
     """
-    temporary = path.with_name(f".{path.name[:100]}.{os.getpid()}.tmp")
+    temporary = temporary_name(path)
     try:
         with temporary.open("wb") as file:
             yield file
@@ -30,6 +30,11 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
         with suppress(FileNotFoundError):
             temporary.unlink()
     sync_folder(path.parent)
+
+
+def temporary_name(path: Path) -> Path:
+    """Return a name beside *path* that nobody else uses; processes on two machines may have one number."""
+    return path.with_name(f".{path.name[:100]}.{os.urandom(6).hex()}.tmp")
 
 
 def sync_folder(folder: Path) -> None:
@@ -74,7 +79,7 @@ def is_disk_full(error: BaseException | None) -> bool:
 
 def link_or_copy(source: Path, target: Path) -> None:
     """Make *target* a second name of the bytes that *source* has now; a copy where links are not possible."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary = temporary_name(target)
     with suppress(FileNotFoundError):
         temporary.unlink()
     try:

@@ -12,8 +12,10 @@ from typing import IO, Any
 from runner.atomic_files import atomic_file
 from runner.errors import CheckpointError
 
+_BEGIN = b"PK\x03\x04"
+"""What a zip file begins with, which is what torch writes."""
 _END = b"PK\x05\x06"
-"""What the last record of a zip file begins with, which is what torch writes."""
+"""What its last record begins with."""
 _END_BYTES = 22
 _MARK = b"lightcase sha256="
 _COMMENT_BYTES = len(_MARK) + 64
@@ -49,7 +51,7 @@ def check_checkpoint_file(path: Path) -> None:
         OSError: it cannot be read.
     """
     with path.open("rb") as file:
-        size = file.seek(0, 2)
+        begin, size = file.read(4), file.seek(0, 2)
         start = size - _END_BYTES - _COMMENT_BYTES
         end = b""
         if start >= 0:
@@ -61,6 +63,8 @@ def check_checkpoint_file(path: Path) -> None:
             if end[20:] != length + _MARK + _digest(file, start + 20):
                 raise CheckpointError(f"{path} is damaged: its bytes do not match its digest.")
             return
+    if not size or (begin == _BEGIN and not zipfile.is_zipfile(path)):
+        raise CheckpointError(f"{path} is damaged: it was not written to its end.")
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()

@@ -21,6 +21,7 @@ from runner.errors import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
     EXIT_USAGE,
+    RunFailedError,
     RunInterrupted,
     RunnerError,
     UsageError,
@@ -168,7 +169,12 @@ def _work(request: Request) -> int:
 def _queue(request: Request) -> int:
     from runner.sweep.queue_commands import queue_command
 
-    print(queue_command(request.arguments, Path(request.output_to or "outputs").expanduser().absolute()))
+    try:
+        print(queue_command(request.arguments, Path(request.output_to or "outputs").expanduser().absolute()))
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise RunFailedError(f"The queue cannot be changed: {error}.") from error
     return EXIT_DONE
 
 

@@ -219,7 +219,9 @@ def _looks_like_a_value(word: str) -> bool:
 def _check_positional(command: str, positional: Sequence[str]) -> None:
     least, most = _NUM_ARGUMENTS.get(command, (0, 0))
     if len(positional) > most:
-        raise UsageError(f"Unexpected argument {positional[most]!r}; options look like --name=value.")
+        extra = positional[most]
+        hint = f"the command {extra} comes first" if command == "run" and extra in COMMANDS else ""
+        raise UsageError(f"Unexpected argument {extra!r}; {hint or 'options look like --name=value'}.")
     if len(positional) < least:
         needs = {"new": "the name of the container to write: new MyContainer", "trial": "a sweep and a number"}
         raise UsageError(f"{command} needs {needs[command]}.")

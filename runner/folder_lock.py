@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import threading
 import time
 import uuid
@@ -13,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from runner.atomic_files import write_text
+from runner.stop_signals import say
 
 LOCK_NAME = ".lock"
 LEASE_NAME = ".lease"
@@ -123,7 +125,12 @@ def _flock(descriptor: int) -> bool:
 
 
 def is_locked(folder: Path) -> bool:
-    """Tell whether a process works in *folder*, without getting in its way; False if there is no such folder."""
+    """Tell whether a process works in *folder*, without getting in its way; False if there is no such folder.
+
+    On network file systems a process is taken to live until its lease was seen unchanged for long enough.
+    """
+    if _is_leased(folder / LEASE_NAME):
+        return True
     try:
         descriptor = os.open(folder / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -137,49 +144,104 @@ def is_locked(folder: Path) -> bool:
     return False
 
 
+_seen: dict[Path, tuple[str, float]] = {}
+"""Leases that :func:`is_locked` looked at, with what they said and since when."""
+
+
+def _is_leased(lease: Path) -> bool:
+    text = _read(lease)
+    if not text:
+        _seen.pop(lease, None)
+        return False
+    before, since = _seen.get(lease, ("", 0.0))
+    if text != before:
+        _seen[lease] = (text, time.monotonic())
+        return True
+    return time.monotonic() - since <= LEASE_SECONDS
+
+
 class _Lease:
-    """A file that its owner renews with a counter."""
+    """A file that its owner renews with a counter.
+
+    It is made with ``link``, which fails where there is one, and a dead one is renamed before it is replaced, so that
+    of two that want it at once one gets it. An owner that could not renew for long, and finds that another has taken
+    over, stops as if somebody had asked for it.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._token = uuid.uuid4().hex
         self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
 
     def take(self) -> bool:
         """Take the lease if nobody has it, or if its owner does not renew it while we watch."""
-        seen, since = self._read(), time.monotonic()
-        while seen:
-            if time.monotonic() - since > LEASE_SECONDS:
-                break
-            time.sleep(RENEW_SECONDS / 2)
-            now = self._read()
-            if now and now != seen:
-                return False
-            seen = now
-        self._write(0)
-        if not self._read().startswith(self._token):  # another one was as quick
+        if not self._make() and not (self._is_dead() and self._make()):
             return False
-        threading.Thread(target=self._renew, name="lease", daemon=True).start()
+        self._thread.start()
         return True
 
     def give_back(self) -> None:
         self._stop.set()
-        if self._read().startswith(self._token):
+        self._thread.join()  # or it might be written once more
+        if self._is_ours():
             self._path.unlink(missing_ok=True)
 
+    def _make(self) -> bool:
+        temporary = self._path.with_name(f"{self._path.name}.{self._token}.tmp")
+        write_text(temporary, f"{self._token} 0\n")
+        try:
+            os.link(temporary, self._path)
+        except FileExistsError:
+            return False
+        finally:
+            temporary.unlink()
+        return True
+
+    def _is_dead(self) -> bool:
+        """Watch the lease; if nobody renews it, put it aside."""
+        seen, since = _read(self._path), time.monotonic()
+        while time.monotonic() - since <= LEASE_SECONDS:
+            time.sleep(RENEW_SECONDS / 2)
+            if _read(self._path) != seen:
+                return False
+        aside = self._path.with_name(f"{self._path.name}.{self._token}.old")
+        try:
+            self._path.rename(aside)
+        except FileNotFoundError:  # another one was as patient
+            return False
+        is_dead = _read(aside) == seen
+        if not is_dead:  # it was renewed, or taken by another, at this very moment
+            with suppress(FileExistsError):
+                os.link(aside, self._path)
+        aside.unlink()
+        return is_dead
+
     def _renew(self) -> None:
-        counter = 0
+        counter, renewed = 0, time.monotonic()
         while not self._stop.wait(RENEW_SECONDS):
             counter += 1
-            with suppress(OSError):
-                self._write(counter)
+            try:
+                if not self._is_ours():
+                    break
+                write_text(self._path, f"{self._token} {counter}\n")
+                renewed = time.monotonic()
+            except OSError:
+                if time.monotonic() - renewed > LEASE_SECONDS:
+                    break
+        else:
+            return
+        say(f"{self._path}: another process has taken over, since this one could not renew its lease")
+        os.kill(os.getpid(), signal.SIGTERM)
 
-    def _write(self, counter: int) -> None:
-        write_text(self._path, f"{self._token} {counter}\n")
+    def _is_ours(self) -> bool:
+        return _read(self._path).startswith(self._token)
 
-    def _read(self) -> str:
-        with suppress(OSError):
-            return self._path.read_text(encoding="utf-8")
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
         return ""
 
 

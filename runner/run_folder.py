@@ -37,8 +37,9 @@ class RunFolder:
             folder = cls(_make_unique(root, name))
             folder.checkpoints.mkdir()
             sync_folder(root)
-        except OSError as error:
-            raise UsageError(f"Cannot write a run folder below {root}: {error.strerror or error}.") from error
+        except (OSError, ValueError) as error:  # ValueError: NUL in the name
+            reason = getattr(error, "strerror", None) or error
+            raise UsageError(f"Cannot write a run folder below {root}: {reason}.") from error
         folder.lock()
         _point_latest(root, folder.path)
         return folder

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from runner.atomic_files import finite, sync_folder
+from runner.atomic_files import finite, sync_folder, temporary_name
 from runner.errors import RunFailedError
 
 
@@ -22,7 +22,7 @@ def write_sealed(path: Path, body: dict[str, Any]) -> bool:
     """
     body = finite(body)
     text = json.dumps({"body": body, "sha256": digest(body)}, indent=1, ensure_ascii=False) + "\n"
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_name(path)
     try:
         with temporary.open("wb") as file:
             file.write(text.encode("utf-8", "backslashreplace"))

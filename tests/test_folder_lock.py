@@ -123,6 +123,76 @@ def test_a_lease_on_network_file_systems(tmp_path: Path, monkeypatch: pytest.Mon
     assert not (tmp_path / ".lease").exists()
 
 
+LEASED = """
+import sys, time
+from pathlib import Path
+from runner import folder_lock
+folder_lock.is_on_network, folder_lock._flock = lambda _: True, lambda _: True  # as on different machines
+folder_lock.RENEW_SECONDS, folder_lock.LEASE_SECONDS = 0.05, 0.5
+folder, lock = Path(sys.argv[1]), folder_lock.FolderLock(Path(sys.argv[1]))
+"""
+
+
+def leased(folder: Path, code: str) -> subprocess.Popen[str]:
+    """Run *code* in a process that takes *folder* for one on a network file system."""
+    return subprocess.Popen(
+        [sys.executable, "-c", LEASED + code, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=Path(__file__).parents[1],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("is_stale", [False, True])
+def test_one_of_many_gets_the_lease(tmp_path: Path, is_stale: bool) -> None:
+    """They begin at the same moment, also after an owner that has died."""
+    for number in range(3):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        if is_stale:
+            (folder / ".lease").write_text("dead 7")
+        code = (
+            "print('ready', flush=True)\n"
+            "while not (folder / 'go').exists(): pass\n"
+            "print(lock.take(), flush=True)\ntime.sleep(1.5)"
+        )
+        takers = [leased(folder, code) for _ in range(3)]
+        for taker in takers:
+            assert taker.stdout is not None
+            taker.stdout.readline()
+        (folder / "go").touch()
+        found = [taker.communicate(timeout=30)[0].strip() for taker in takers]
+        assert sorted(found) == ["False", "False", "True"]
+
+
+def test_an_owner_that_slept_stops(tmp_path: Path) -> None:
+    """Another one has taken over meanwhile; it keeps the lease, and others see that."""
+    first = leased(tmp_path, "print(lock.take(), flush=True)\ntime.sleep(60)")
+    assert first.stdout is not None
+    assert first.stdout.readline() == "True\n"
+    os.kill(first.pid, signal.SIGSTOP)
+    code = (
+        "print(lock.take(), flush=True)\nfor _ in range(40):\n    time.sleep(0.05)\n"
+        "    assert lock._lease._is_ours()\nprint(lock.is_held)"
+    )
+    second = leased(tmp_path, code)
+    assert second.stdout is not None
+    assert second.stdout.readline() == "True\n"
+    os.kill(first.pid, signal.SIGCONT)
+    assert is_locked(tmp_path)
+    assert first.wait(10) == -signal.SIGTERM
+    output, error = second.communicate(timeout=30)
+    assert output == "True\n", error
+
+
+def test_a_dead_lease_is_seen_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After it was seen unchanged for long enough, by whoever looks."""
+    monkeypatch.setattr(folder_lock, "LEASE_SECONDS", 0.2)
+    (tmp_path / ".lock").touch()
+    (tmp_path / ".lease").write_text("dead 7")
+    assert is_locked(tmp_path)
+    time.sleep(0.3)
+    assert not is_locked(tmp_path)
+
+
 def test_file_systems_are_told_apart(tmp_path: Path) -> None:
     """A temporary folder is on a local disk."""
     assert not is_on_network(tmp_path)

@@ -176,7 +176,7 @@ def test_a_finished_sweep_only_prints(sweep: Sweep, capsys: pytest.CaptureFixtur
     assert sweep(*GRID) == 0
     assert "4 trials: 4 completed" in capsys.readouterr().out
     seal(folder, range(4))
-    folder.reopen(2)
+    folder.reopen(2, "completed")
     seal(folder, range(2, 3), "failed")
     assert sweep(*GRID) == 1
     assert "--retry_failed" in capsys.readouterr().err

@@ -100,7 +100,8 @@ def test_retried_trials_are_read_again(history: History) -> None:
     """After reopen the result is gone, and a new one counts."""
     end(history, 0, None, "failed")
     assert history.results()[0].state == "failed"
-    history.folder.reopen(0)
+    assert history.folder.reopen(0, "failed")
+    assert not history.folder.reopen(0, "failed")
     history.refresh()
     assert history.results() == []
     end(history, 0, 4.0)

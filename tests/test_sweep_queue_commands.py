@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from runner.cli import main
 from runner.errors import UsageError
 from runner.folder_lock import FolderLock
 from runner.sweep.history import History
@@ -90,6 +91,30 @@ def test_failed_and_damaged_trials_are_retried(folder: SweepFolder) -> None:
     folder.change_control(paused="by queue pause")
     assert "queue resume" in queue(folder, "retry", "/0")
     assert folder.sealed() == {}
+
+
+def test_two_retries_at_once(folder: SweepFolder) -> None:
+    """A result that came between looking and retrying is kept."""
+    for number in range(2):
+        end(folder, number, "failed")
+    seen = folder.sealed()
+    assert folder.reopen(1, "failed")
+    end(folder, 1)
+    assert not folder.reopen(1, seen[1])
+    assert folder.sealed() == {0: "failed", 1: "completed"}
+
+
+def test_a_folder_that_cannot_be_written(
+    folder: SweepFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line says so."""
+    monkeypatch.chdir(folder.path.parents[2])
+    folder.control.unlink()
+    folder.control.mkdir()
+    (folder.control / "file").touch()
+    assert main(["queue", "pause", folder.name, f"--output_to={folder.path.parents[1]}"]) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: The queue cannot be changed")
 
 
 @pytest.mark.parametrize(

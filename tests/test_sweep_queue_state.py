@@ -85,7 +85,7 @@ def test_a_full_disk_holds_only_its_sweep(tmp_path: Path, folder: SweepFolder) -
         _run_out_of_space()
     state.refresh(at_once=True)
     assert not state.has_more()
-    assert state.control.paused == "the disk is full"
+    assert "No space left" in state.control.paused
     assert not queue.unreadable
     found = queue.next()
     assert found is not None
@@ -99,10 +99,11 @@ def test_deaths_before_the_first_attempt_pause(folder: SweepFolder) -> None:
     for attempt in range(4 * EQUAL_FAILURES):
         state.took(0)
         write_json(folder.attempts(0), {"attempts": attempt})
-        assert state.ended(0) is None
+        assert state.ended(0, has_died=True) is None
     assert state.reason_to_pause() == ""
     for _ in range(2 * EQUAL_FAILURES):
-        state.ended(0)
+        state.ended(0, has_died=True)
+        state.ended(0, has_died=False)
     assert "trial 0 cannot even be started" in state.reason_to_pause()
     state.pause("cannot be started")
     folder.change_control(paused="")
@@ -115,7 +116,7 @@ def test_failures_are_forgotten_when_the_sweep_is_opened(folder: SweepFolder) ->
     state = SweepState(folder)
     for number in range(EQUAL_FAILURES):
         end(folder, number, "failed", "the same")
-        state.ended(number)
+        state.ended(number, has_died=False)
     assert "the same" in state.reason_to_pause()
     state.pause(state.reason_to_pause())
     folder.change_control(paused="")

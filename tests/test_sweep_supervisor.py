@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -252,6 +253,22 @@ def test_cancelling_a_running_sweep(tmp_path: Path) -> None:
     run(tmp_path, argv)
     assert states(sweep) == {0: "completed", 1: "completed"}
     assert "going on from" in (sweep.point(0) / "run.log").read_text()
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="needs root to mount")
+def test_results_that_cannot_be_written_pause_the_sweep(tmp_path: Path) -> None:
+    """A folder that is read-only is no fault of the trials, which are not tried for ever."""
+    run(tmp_path, sweeping("--sweep", "x=0..2", "--num_epochs=1", "--enqueue"))
+    sweep = only_sweep(tmp_path)
+    script = f'mount --bind {sweep.results} {sweep.results} && mount -o remount,ro,bind {sweep.results} && exec "$@"'
+    argv = ["unshare", "-m", "sh", "-c", script, "sh", *command(f"--resume={sweep.path}", "--workers=1")]
+    error = run(tmp_path, argv, code=1)
+    assert "cannot write its records" in error
+    assert "is paused" in error
+    assert sum(attempts(sweep, number) for number in sweep.started()) <= 2
+    run(tmp_path, command("queue", "resume", sweep.name))
+    run(tmp_path, command(f"--resume={sweep.path}"))
+    assert states(sweep) == dict.fromkeys(range(3), "completed")
 
 
 LEARNING = """

@@ -21,7 +21,7 @@ from runner.sweep.plan import SweepPlan
 from runner.sweep.point import join, work_on
 from runner.sweep.queue_state import Queue, SweepState
 from runner.sweep.request import Wanted, single_run, wanted_sweep, whole_number
-from runner.sweep.shown import format_ranges
+from runner.sweep.shown import format_ranges, printable
 from runner.sweep.supervisor import Limits, Supervisor
 from runner.sweep.sweep_file import seconds_from_text
 from runner.sweep.sweep_folder import SweepFolder, sweeps_in
@@ -103,7 +103,10 @@ def dry_run_text(plan: SweepPlan) -> str:
         lines.append(f"{plan.sampler} chooses each point when it is started, from the results until then.")
     else:
         for number in islice(range(plan.total), SHOWN_POINTS):
-            lines.append(f"{number:6d}  " + " ".join(f"{name}={text}" for name, text in plan.params(number).items()))
+            lines.append(
+                f"{number:6d}  "
+                + " ".join(f"{name}={printable(text, 60)}" for name, text in plan.params(number).items())
+            )
     if plan.total > SHOWN_POINTS and not plan.is_adaptive:
         lines.append(f"   ...  {plan.total - SHOWN_POINTS} more")
     return "\n".join(lines)

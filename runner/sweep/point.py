@@ -37,8 +37,8 @@ DEVICES_VARIABLE = "LIGHTCASE_TRIAL_DEVICES"
 EXIT_SEALED = 0
 EXIT_BUSY = 75
 """Another process has the trial: EX_TEMPFAIL of sysexits.h, which user code hardly ends with."""
-EXIT_NO_SPACE = 74
-"""The disk is full, which is not the trial's fault: it stays open."""
+EXIT_CANNOT_WRITE = 74
+"""The disk is full, read-only or broken, which is not the trial's fault: it stays open."""
 
 MAX_ATTEMPTS = 3
 """A trial that died so often without getting any further is given up."""
@@ -78,8 +78,8 @@ def work_on(sweep: SweepFolder, number: int) -> int:
     """Run a trial, in a process that is there for nothing else, and return the exit code.
 
     Returns:
-        0 if the result is sealed, whatever it is; 75 if another process has the trial; 74 if the disk is full; 1 for
-        what went wrong around the run itself; 128 plus the number of the signal that stopped it.
+        0 if the result is sealed, whatever it is; 75 if another process has the trial; 74 if its records cannot be
+        written; 1 for what else went wrong around the run itself; 128 plus the number of the signal that stopped it.
     """
     folder = RunFolder(sweep.point(number))
     folder.path.mkdir(exist_ok=True)
@@ -93,7 +93,8 @@ def work_on(sweep: SweepFolder, number: int) -> int:
                 return error.exit_code
             except Exception as error:  # of our own: nobody looks at a worker's terminal
                 traceback.print_exc()
-                return EXIT_NO_SPACE if is_disk_full(error) else EXIT_FAILED
+                is_of_disk = isinstance(error, OSError) or is_disk_full(error)
+                return EXIT_CANNOT_WRITE if is_of_disk else EXIT_FAILED
     finally:
         folder.unlock()
 

@@ -141,11 +141,9 @@ def retry_failed(sweep: SweepFolder) -> list[int]:
     """
     history = History(sweep, SweepPlan.of(sweep))
     history.refresh()
-    failed = history.failed()
-    for number in failed:
-        sweep.reopen(number)
+    opened = [number for number in history.failed() if sweep.reopen(number, history.sealed[number])]
     sweep.change_control(paused="", cancelled=False)
-    return failed
+    return opened
 
 
 def _set_priority(sweep: SweepFolder, text: str) -> str:
@@ -186,7 +184,8 @@ def _retry_trial(sweep: SweepFolder, number: int) -> str:
         raise UsageError(f"{sweep.name}/{number} has not come to its end; there is nothing to retry.")
     if state in (COMPLETED, PRUNED):
         raise UsageError(f"{sweep.name}/{number} is {state}; only failed and cancelled trials can be retried.")
-    sweep.reopen(number)
+    if not sweep.reopen(number, history.sealed[number]):
+        raise UsageError(f"{sweep.name}/{number} was retried by someone else at the same time.")
     is_open = sweep.read_control().is_open
     hint = "" if is_open else f" The sweep is not: {program_name()} queue resume {sweep.name}"
     return f"{sweep.name}/{number}: open again.{hint}"

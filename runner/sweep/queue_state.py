@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from runner.atomic_files import is_disk_full
 from runner.errors import RunnerError
 from runner.sweep.history import History
 from runner.sweep.objective_values import read_json
@@ -22,9 +21,6 @@ EQUAL_FAILURES = 5
 """So many failures in a row for the same reason pause the sweep: the next ones would only fail as well."""
 
 REFRESH_SECONDS = 1.0
-
-
-NO_SPACE = "the disk is full"
 
 
 @dataclass(frozen=True)
@@ -53,7 +49,7 @@ class SweepState:
         self._streak: list[str] = []
         self._free_since: dict[int, float] = {}
         self._deaths: dict[int, _Deaths] = {}
-        self._no_space = False
+        self._held = ""
         self._next_new = 0
         self._refreshed = -float("inf")
         self._interval = REFRESH_SECONDS
@@ -78,10 +74,10 @@ class SweepState:
 
     def _look_at_control(self) -> None:
         control = self.folder.read_control()
-        if control.is_open and not self.control.is_open and not self._no_space:  # what was wrong is mended
+        if control.is_open and not self.control.is_open and not self._held:  # what was wrong is mended
             self.failures, self._streak = 0, []
             self._deaths.clear()
-        self.control = replace(control, paused=control.paused or NO_SPACE) if self._no_space else control
+        self.control = replace(control, paused=control.paused or self._held)
 
     def adopted(self) -> list[int]:
         """Return the trials that run without a worker of this supervisor."""
@@ -109,14 +105,19 @@ class SweepState:
         self.has_worked = True
         self.history.started.add(number)
 
-    def ended(self, number: int) -> Trial | None:
-        """Note that the worker of a trial has ended; return the trial if that has a result."""
+    def ended(self, number: int, *, has_died: bool) -> Trial | None:
+        """Note that the worker of a trial has ended; return the trial if that has a result.
+
+        Args:
+            number: The trial.
+            has_died: Whether the worker ended without saying why.
+        """
         self.own.discard(number)
         self.refresh(at_once=True)
         if number not in self.history.sealed:
             begun = read_json(self.folder.attempts(number)).get("attempts")
             before = self._deaths.get(number)
-            deaths = before.count + 1 if before is not None and before.begun == begun else 1
+            deaths = before.count + has_died if before is not None and before.begun == begun else int(has_died)
             self._deaths[number] = _Deaths(deaths, begun)
             self._free_since[number] = time.monotonic() - LEFT_ALONE_SECONDS + 0.1 * 2 ** min(6, deaths)
             return None
@@ -140,18 +141,16 @@ class SweepState:
         return ""
 
     def pause(self, reason: str) -> None:
-        """Let no supervisor start another trial; this one only where the disk is too full to write that down."""
+        """Let no supervisor start another trial; this one only where that cannot be written down."""
         try:
             self.control = self.folder.change_control(paused=reason)
         except OSError as error:
-            if not is_disk_full(error):
-                raise
-            self.hold()
+            self.hold(error)
 
-    def hold(self) -> None:
-        """Start no more trials here since the disk is full."""
-        self._no_space = True
-        self.control = replace(self.control, paused=self.control.paused or NO_SPACE)
+    def hold(self, error: OSError) -> None:
+        """Start no more trials here since the folder cannot be written."""
+        self._held = f"its folder cannot be written: {error.strerror or error}"
+        self.control = replace(self.control, paused=self.control.paused or self._held)
 
     def _is_left_alone(self, number: int) -> bool:
         """Tell whether a trial that was begun has had no worker for a while, by our own clock."""
@@ -233,12 +232,11 @@ class Queue:
         """Leave a sweep alone whose folder turns out to be damaged, removed or full; the others go on."""
         try:
             yield
-        except (RunnerError, OSError) as error:
-            if is_disk_full(error):
-                state.hold()
-            else:
-                self.unreadable[str(state.folder.path)] = str(error)
-                self._states.pop(str(state.folder.path), None)
+        except (RunnerError, FileNotFoundError) as error:
+            self.unreadable[str(state.folder.path)] = str(error)
+            self._states.pop(str(state.folder.path), None)
+        except OSError as error:
+            state.hold(error)
 
     def has_more(self) -> bool:
         """Tell whether there is, or may be, something left to do."""

@@ -11,7 +11,7 @@ from rich.cells import cell_len, set_cell_size
 def printable(text: str, limit: int = 200) -> str:
     r"""Return *text* in one line of at most *limit* columns; control characters appear as escapes like ``\x1b``."""
     head = text[: limit + 1]  # a text of megabytes is not escaped as a whole
-    return cut(head if head.isprintable() else "".join(map(_escaped, head)), limit)
+    return cut(head if head.isprintable() else "".join(map(escaped, head)), limit)
 
 
 def cut(text: str, limit: int) -> str:
@@ -62,7 +62,8 @@ def brief(text: str, limit: int = 24) -> str:
     return printable(text, limit) if number is None else format_number(number)
 
 
-def _escaped(character: str) -> str:
+def escaped(character: str) -> str:
+    r"""Return a character as it is, or as ``\x1b`` where a terminal would obey it."""
     return character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
 
 

@@ -257,6 +257,8 @@ class SweepFolder:
             sealed = self.sealed()
             if trial.number in sealed:
                 return sealed[trial.number]
+            for rest in self.results.glob(f".{trial.number:06d}.*.tmp"):  # of one that was killed here
+                rest.unlink()
             body = trial.to_json() | {"order": len(sealed), "code": code}
             write_sealed(self._result(trial.number, trial.state), body)
         return trial.state
@@ -265,13 +267,21 @@ class SweepFolder:
         """Return the body of a result, as :meth:`Trial.from_json` reads it, and ``order``."""
         return read_sealed(self._result(number, state))
 
-    def reopen(self, number: int) -> None:
-        """Take the result of a trial away, so that it is run again."""
-        for file in (self.point(number) / _STOP, self.attempts(number)):
-            file.unlink(missing_ok=True)
-        for state in SEALED:
-            self._result(number, state).unlink(missing_ok=True)
-        sync_folder(self.results)
+    def reopen(self, number: int, state: str) -> bool:
+        """Take the result of a trial away, so that it is run again; return whether that result was still there.
+
+        Args:
+            number: The trial.
+            state: What :meth:`sealed` said of it. Somebody else may have retried it since, even with success.
+        """
+        with self.locked():
+            if self.sealed().get(number) != state:
+                return False
+            for file in (self.point(number) / _STOP, self.attempts(number)):
+                file.unlink(missing_ok=True)
+            self._result(number, state).unlink()
+            sync_folder(self.results)
+        return True
 
     def ask_to_stop(self, number: int, reason: str = "") -> None:
         """Ask the worker of a trial, if there is one, to stop it for good.
