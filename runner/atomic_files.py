@@ -89,4 +89,5 @@ def link_or_copy(source: Path, target: Path) -> None:
             file.write(source.read_bytes())
         return
     temporary.replace(target)
+    temporary.unlink(missing_ok=True)  # rename does nothing where both are names of one file already
     sync_folder(target.parent)

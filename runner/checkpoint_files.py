@@ -64,7 +64,7 @@ def check_checkpoint_file(path: Path) -> None:
                 raise CheckpointError(f"{path} is damaged: its bytes do not match its digest.")
             return
     if not size or (begin == _BEGIN and not zipfile.is_zipfile(path)):
-        raise CheckpointError(f"{path} is damaged: it was not written to its end.")
+        raise CheckpointError(f"{path} is damaged or no checkpoint: it was not written to its end.")
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()

@@ -251,7 +251,7 @@ def _run_as_other_rank(plan: Plan, prepared: Prepared, folder: RunFolder, contex
 
 def _find_resume_point(run: Run, status: StatusFile, changed: frozenset[str]) -> None:
     """Decide where training goes on, and reopen phases that have more to do than when they were completed."""
-    from runner.metrics_file import drop_rows
+    from runner.metrics_table import drop_rows
 
     if "train" in status.phases and run.container.train and changed & MORE_TRAINING:
         run.extends = True

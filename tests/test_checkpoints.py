@@ -307,15 +307,21 @@ def kill_in_the_middle(attempts=10):
         if child == 0:
             for again in range(1000):
                 SafeCheckpointIO().save_checkpoint({"numbers": numbers, "again": again}, path)
-        torn = path.with_name(f".{path.name}.{child}.tmp")
+        def torn_size():
+            try:
+                return max((each.stat().st_size for each in path.parent.glob(f".{path.name}.*.tmp")), default=-1)
+            except FileNotFoundError:
+                return -1
         deadline = time.monotonic() + 2
-        while time.monotonic() < deadline and not (torn.exists() and torn.stat().st_size > attempt * 100_000):
+        while time.monotonic() < deadline and torn_size() <= attempt * 100_000:
             pass
         os.kill(child, 9)
         os.waitpid(child, 0)
         assert torch.equal(read_checkpoint(path)["numbers"], numbers)
-        if torn.exists() and torn.stat().st_size < path.stat().st_size:
+        if -1 < torn_size() < path.stat().st_size:
             return True
+        for rest in path.parent.glob(f".{path.name}.*.tmp"):
+            rest.unlink()
 
 path, numbers = Path(sys.argv[1]), torch.arange(2_000_000, dtype=torch.float32)
 SafeCheckpointIO().save_checkpoint({"numbers": numbers}, path)

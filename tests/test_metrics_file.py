@@ -16,7 +16,8 @@ from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from runner.metrics_file import MetricsFile, drop_rows, last_row
+from runner.metrics_file import MetricsFile
+from runner.metrics_table import drop_rows, last_row
 
 
 @pytest.fixture

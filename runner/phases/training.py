@@ -13,7 +13,7 @@ from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from runner.checkpoints import find_checkpoint, load_weights
 from runner.errors import RunFailedError, RunInterrupted
-from runner.metrics_file import last_row
+from runner.metrics_table import last_row
 from runner.modules import LightningModuleWithOptimizer
 from runner.process_state import distributed_variables_restored
 from runner.run_checkpoints import RunCheckpoints

@@ -155,7 +155,7 @@ def _ended(sweep: SweepFolder, plan: SweepPlan, trial: Trial, folder: RunFolder)
         RunInterrupted: somebody stopped it, to go on later.
         OSError: the disk is full.
     """
-    from runner.metrics_file import last_row
+    from runner.metrics_table import last_row
 
     try:
         metrics = _run(sweep, plan, trial, folder)
