@@ -27,6 +27,7 @@ from runner.errors import (
     UsageError,
     UserCodeError,
 )
+from runner.plain_text import escaped
 from runner.run_folder import RunFolder
 from runner.version import __version__
 
@@ -296,7 +297,7 @@ def _add_progress(outcome: dict[str, Any]) -> None:
 
 
 def _print_error(message: str, outcome: dict[str, Any]) -> None:
-    message = redact_urls(message)
+    message = escaped(redact_urls(message))
     outcome["error"] = message
     with suppress(BrokenPipeError):
         sys.stdout.flush()

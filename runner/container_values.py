@@ -23,6 +23,7 @@ from runner.param_values import (
     settable_parameters,
 )
 from runner.params.kinds import is_path_parameter
+from runner.plain_text import clipped
 
 OTHER_NAMES = {
     "max_epochs": "num_epochs",
@@ -143,8 +144,8 @@ def _from_override(cls: type[LightningContainer], override: Override) -> _Settin
     try:
         value = from_text(parameter, override.value)
     except ValueError as error:
-        raise ParameterError(f"{flag}={override.value}: {error}.") from None
-    return _Setting(name, value, "command line", f"{flag}={override.value}")
+        raise ParameterError(f"{flag}={clipped(override.value)}: {error}.") from None
+    return _Setting(name, value, "command line", f"{flag}={clipped(override.value)}")
 
 
 def _from_config(cls: type[LightningContainer], value: ConfigValue) -> _Setting:

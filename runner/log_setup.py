@@ -12,11 +12,16 @@ from copy import copy
 from pathlib import Path
 from typing import TextIO
 
+from runner.plain_text import clipped, escaped
+
 THIRD_PARTY = ("pytorch_lightning", "lightning", "lightning_fabric", "torch", "PIL", "matplotlib", "fsspec", "urllib3")
 """Packages whose INFO messages (advertising among them) stay off the console; run.log has them."""
 
 FILE_ONLY = "runner.traceback"
 """Logger whose messages go to run.log only."""
+
+MOST_CHARACTERS = 100_000
+"""Of one message, with its traceback; the middle of longer ones is left out."""
 
 _FILE_FORMAT = "%(asctime)s %(levelname)-8s rank%(rank)s %(phase)-9s %(name)s: %(message)s"
 
@@ -56,8 +61,13 @@ class _ConsoleFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         plain = copy(record)  # other handlers get the record as it is
         plain.exc_info, plain.exc_text = None, None  # tracebacks are printed once, at the end, or lie in run.log
-        text = super().format(plain)
+        text = clipped(escaped(super().format(plain)), MOST_CHARACTERS)
         return text if record.levelno < logging.WARNING else f"{record.levelname.lower()}: {text}"
+
+
+class _FileFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return clipped(escaped(super().format(record)), MOST_CHARACTERS)
 
 
 class _ConsoleHandler(logging.StreamHandler[TextIO]):
@@ -116,7 +126,7 @@ def log_to_file(path: Path, context: RunContext) -> Iterator[None]:
     """Write everything to *path* as well while the block runs."""
     handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
     handler.addFilter(context)
-    formatter = logging.Formatter(_FILE_FORMAT, datefmt="%Y-%m-%dT%H:%M:%SZ")
+    formatter = _FileFormatter(_FILE_FORMAT, datefmt="%Y-%m-%dT%H:%M:%SZ")
     formatter.converter = time.gmtime
     handler.setFormatter(formatter)
     logging.getLogger().addHandler(handler)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from runner.errors import RunnerError
@@ -37,6 +37,8 @@ class SweepState:
 
     def __init__(self, folder: SweepFolder) -> None:
         self.folder = folder
+        with suppress(OSError):  # a folder that cannot be written can be looked at
+            folder.clean()
         self._load_plan()
         self.sequence = folder.sequence
         self.control = folder.read_control()

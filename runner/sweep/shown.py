@@ -7,11 +7,13 @@ from collections.abc import Sequence
 
 from rich.cells import cell_len, set_cell_size
 
+from runner.plain_text import escaped
+
 
 def printable(text: str, limit: int = 200) -> str:
     r"""Return *text* in one line of at most *limit* columns; control characters appear as escapes like ``\x1b``."""
     head = text[: limit + 1]  # a text of megabytes is not escaped as a whole
-    return cut(head if head.isprintable() else "".join(map(escaped, head)), limit)
+    return cut(head if head.isprintable() else escaped(head).replace("\n", r"\n").replace("\t", r"\t"), limit)
 
 
 def cut(text: str, limit: int) -> str:
@@ -60,11 +62,6 @@ def brief(text: str, limit: int = 24) -> str:
     """Return the value of a parameter in at most *limit* columns; a number with many digits in four of them."""
     number = number_of(text) if len(text) > 8 else None
     return printable(text, limit) if number is None else format_number(number)
-
-
-def escaped(character: str) -> str:
-    r"""Return a character as it is, or as ``\x1b`` where a terminal would obey it."""
-    return character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
 
 
 def _short_exponent(text: str) -> str:

@@ -150,6 +150,13 @@ class SweepFolder:
         """Return the run folder of a trial, which may not be there yet."""
         return self.points / f"{number:06d}"
 
+    def clean(self) -> None:
+        """Remove what a process left that was killed while it wrote a record."""
+        with self.locked():
+            for folder in (self.path, self.results):
+                for rest in folder.glob(".*.tmp"):
+                    rest.unlink(missing_ok=True)
+
     def locked(self) -> AbstractContextManager[None]:
         """Keep others from choosing and sealing trials while the block runs."""
         return self._lock.held()
@@ -257,8 +264,6 @@ class SweepFolder:
             sealed = self.sealed()
             if trial.number in sealed:
                 return sealed[trial.number]
-            for rest in self.results.glob(f".{trial.number:06d}.*.tmp"):  # of one that was killed here
-                rest.unlink()
             body = trial.to_json() | {"order": len(sealed), "code": code}
             write_sealed(self._result(trial.number, trial.state), body)
         return trial.state

@@ -10,8 +10,9 @@ from typing import Any
 
 from rich.cells import cell_len
 
+from runner.plain_text import escaped
 from runner.sweep import trials
-from runner.sweep.shown import brief, cut, escaped, format_ranges, format_spread, number_of, printable
+from runner.sweep.shown import brief, cut, format_ranges, format_spread, number_of, printable
 from runner.sweep.trials import Objective, Trial, best_trials
 
 FAILURES = (trials.FAILED, trials.GIVEN_UP)
@@ -335,7 +336,7 @@ def _csv_cell(text: str) -> str:
     text = cut(text, MAX_CELL) if len(text) > MAX_CELL else text
     if text.startswith(_FORMULA) and number_of(text) is None and text not in ("-inf", "-nan"):
         text = f"'{text}"
-    text = "".join(each if each.isprintable() or each in "\r\n\t" else escaped(each) for each in text)
+    text = escaped(text)
     return f'"{text.replace(chr(34), chr(34) * 2)}"' if any(character in text for character in ',"\r\n') else text
 
 

@@ -105,6 +105,7 @@ def _sweep(root: Path) -> None:
     outputs = root / "sweeping"
     found = sweeps_in(outputs)
     sweep = found[0] if found else SweepFolder.create(outputs, "M", PLAN.to_json(), Control())
+    sweep.clean()
     if len(sweep.read_plans()) < 2:
         sweep.add_plan(PLAN.addition([SearchSpace((Dimension("x", values=("3",)),))]), 2)
     if sweep.read_control().priority != 4:
