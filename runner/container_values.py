@@ -12,6 +12,7 @@ from typing import Any
 from runner.command_line import OPTIONS, Override
 from runner.config_files import ConfigValue
 from runner.container import LightningContainer, MisspeltParameterError
+from runner.environment import HIDDEN, is_secret
 from runner.errors import ParameterError, RunnerError, UsageError, UserCodeError, nearest
 from runner.param_values import (
     accepts_bare_flag,
@@ -236,6 +237,13 @@ def _set(values: ContainerValues, setting: _Setting) -> None:
     except (ValueError, TypeError) as error:
         raise ParameterError(f"{setting.place}: {str(error).rstrip('.')}.") from None
     values.origins[setting.name] = setting.origin
+
+
+def refuse_hidden(container: LightningContainer) -> None:
+    """Refuse what stands for a secret in a config.yaml: the secret itself must be given again."""
+    for name in names_of(type(container)):
+        if getattr(container, name) == HIDDEN and is_secret(name):
+            raise ParameterError(f"{name}: secrets are not written down; give it again: --{name}=...")
 
 
 def _make_paths_absolute(container: LightningContainer) -> None:

@@ -17,8 +17,14 @@ from runner.atomic_files import atomic_file, write_json
 from runner.run_folder import RunFolder
 from runner.version import __version__
 
+HIDDEN = "***"
+"""Stands for a secret."""
+
 _SECRET = r"(?:key|token|secret|password|passwd|credential)"  # noqa: S105 - a pattern
 _SECRET_NAME = re.compile(_SECRET, re.IGNORECASE)
+_SECRET_PARAMETER = re.compile(
+    r"(password|passwd|secret|credential|(^|_)token$|(api|access|private)_?key)", re.IGNORECASE
+)
 _USER_IN_URL = re.compile(r"(?<=://)[^\s/\"']+@")
 _SECRET_IN_QUERY = re.compile(
     rf"([?&](?:amp;)?[^\s=&#]{{0,60}}(?:{_SECRET}|sig|auth)[^\s=&#]{{0,60}}=)[^\s&#\"'<>]+", re.IGNORECASE
@@ -58,6 +64,11 @@ def record_environment(folder: RunFolder, argv: Sequence[str], code_folder: Path
     }
     write_json(folder.environment, environment)
     return environment
+
+
+def is_secret(name: str) -> bool:
+    """Tell whether a parameter called *name* that holds text is a secret, which is written down nowhere."""
+    return _SECRET_PARAMETER.search(name) is not None
 
 
 def redact(text: str) -> str:

@@ -13,6 +13,7 @@ import param
 from runner.command_line import COMMANDS, OPTIONS
 from runner.container import LightningContainer
 from runner.container_values import ContainerValues
+from runner.environment import HIDDEN, is_secret
 from runner.param_values import describe, settable_parameters, to_text, to_yaml
 from runner.params import GROUPS
 
@@ -67,7 +68,9 @@ def config_text(values: ContainerValues, model: str, *, docs: bool) -> str:
         lines += ["", f"# --- {title} ---"]
         for name in names:
             parameter = cls.param[name]
-            line = _yaml_line(parameter, name, getattr(values.container, name))
+            value = getattr(values.container, name)
+            hidden = isinstance(value, str) and value and is_secret(name)
+            line = f'{name}: "{HIDDEN}"' if hidden else _yaml_line(parameter, name, value)
             if docs:
                 lines += [f"# {text}" for text in _explanation(parameter)]
                 lines.append(line)

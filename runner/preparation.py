@@ -13,7 +13,7 @@ from runner.command_line import Override
 from runner.config_files import ConfigValue, read_config
 from runner.container import LightningContainer
 from runner.container_loader import find_container
-from runner.container_values import ContainerValues, build_container, same_value
+from runner.container_values import ContainerValues, build_container, refuse_hidden, same_value
 from runner.errors import ParameterError, UsageError
 from runner.param_values import settable_parameters
 from runner.params import OptimizerParams
@@ -81,6 +81,7 @@ def prepare(plan: Plan) -> Prepared:
         UserCodeError: the container's own code raised.
     """
     prepared = prepare_container(plan)
+    refuse_hidden(prepared.container)
     _check_checkpoint(prepared.container, resuming=plan.resume is not None)
     _check_files(prepared.container)
     _check_loggers(prepared.container)

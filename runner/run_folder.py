@@ -203,5 +203,8 @@ def _point_latest(root: Path, target: Path) -> None:
 def _read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
-    value = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:  # not even text
+        raise RunFailedError(f"{path} is damaged: it is no JSON.") from None
     return value if isinstance(value, dict) else {}

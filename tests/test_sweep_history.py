@@ -9,8 +9,9 @@ from runner.sweep.dimensions import Dimension
 from runner.sweep.history import History
 from runner.sweep.objective_values import epoch_values
 from runner.sweep.plan import SweepPlan
+from runner.sweep.queue_commands import find_sweep
 from runner.sweep.space import SearchSpace
-from runner.sweep.sweep_folder import Control, SweepFolder, find_sweep
+from runner.sweep.sweep_folder import Control, SweepFolder
 from runner.sweep.trials import Objective, Trial
 
 

@@ -12,7 +12,7 @@ from runner.folder_lock import FolderLock
 from runner.sweep.history import History
 from runner.sweep.plan import SweepPlan
 from runner.sweep.shown import brief, printable
-from runner.sweep.sweep_folder import SweepFolder, find_sweep, sweeps_in
+from runner.sweep.sweep_folder import SWEEPS, SweepFolder, sweeps_in
 from runner.sweep.trials import CANCELLED, COMPLETED, FAILED, GIVEN_UP, PRUNED, Trial
 
 ACTIONS = ("pause", "resume", "cancel", "priority", "retry")
@@ -89,6 +89,25 @@ def _state(is_cancelled: bool, paused: str, running: int, left: int) -> str:
     if paused:
         return "paused"
     return "running" if running else "queued"
+
+
+def find_sweep(outputs: Path, name: str) -> SweepFolder:
+    """Return the sweep called *name*: a path, the name of its folder, or a part of that which only one has.
+
+    Raises:
+        UsageError: there is none, or more than one.
+    """
+    if (Path(name) / "plan.json").is_file():
+        return SweepFolder.open(Path(name))
+    sweeps = {each.name: each for each in sweeps_in(outputs)}
+    if name in sweeps:
+        return sweeps[name]
+    matches = sorted(each for each in sweeps if name in each)
+    if len(matches) == 1:
+        return sweeps[matches[0]]
+    if matches:
+        raise UsageError(f"More than one sweep is called like {name!r}: {', '.join(matches)}.")
+    raise UsageError(f"There is no sweep {name!r} below {outputs / SWEEPS}.{did_you_mean(name, sweeps)}")
 
 
 def _split(text: str, outputs: Path) -> tuple[str, str | None]:

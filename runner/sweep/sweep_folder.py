@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.atomic_files import sync_folder, write_json
-from runner.errors import RunFailedError, UsageError, did_you_mean
+from runner.errors import RunFailedError, UsageError
 from runner.folder_lock import FolderLock, is_locked
 from runner.sealed_files import read_sealed, write_sealed
 from runner.sweep.trials import SEALED, Trial
@@ -326,25 +326,6 @@ def sweeps_in(outputs: Path) -> list[SweepFolder]:
         return []
     found = [SweepFolder(Path(entry.path)) for entry in os.scandir(root) if not entry.name.startswith(".")]
     return [each for each in found if (each.path / "plan.json").is_file()]
-
-
-def find_sweep(outputs: Path, name: str) -> SweepFolder:
-    """Return the sweep called *name*: a path, the name of its folder, or a part of that which only one has.
-
-    Raises:
-        UsageError: there is none, or more than one.
-    """
-    if (Path(name) / "plan.json").is_file():
-        return SweepFolder.open(Path(name))
-    sweeps = {each.name: each for each in sweeps_in(outputs)}
-    if name in sweeps:
-        return sweeps[name]
-    matches = sorted(each for each in sweeps if name in each)
-    if len(matches) == 1:
-        return sweeps[matches[0]]
-    if matches:
-        raise UsageError(f"More than one sweep is called like {name!r}: {', '.join(matches)}.")
-    raise UsageError(f"There is no sweep {name!r} below {outputs / SWEEPS}.{did_you_mean(name, sweeps)}")
 
 
 def _free_name(root: Path, name: str) -> Path:

@@ -75,7 +75,8 @@ class Images(Dataset):
 
     def __getitem__(self, index):
         image, label = self.images[index], self.labels[index]
-        if index == self.at and (self.split == "train" or self.fault.startswith("test ")):
+        split = "test" if self.fault.startswith("test ") else "train"
+        if index == self.at and self.split == split:
             match self.fault.removeprefix("test "):
                 case "item raises":
                     raise OSError(f"cannot read scan_{index}.png")

@@ -1,4 +1,4 @@
-"""A: killed, signalled, rebooted. Rows as in docs/faults.md."""
+"""A: killed, signalled, rebooted. Rows as in docs/trust.md."""
 
 import json
 import os

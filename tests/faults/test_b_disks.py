@@ -1,4 +1,4 @@
-"""B: disks, files, permissions. Rows as in docs/faults.md."""
+"""B: disks, files, permissions. Rows as in docs/trust.md."""
 
 import os
 import resource

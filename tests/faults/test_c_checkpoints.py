@@ -1,4 +1,4 @@
-"""C: checkpoints, chosen and loaded. Rows as in docs/faults.md."""
+"""C: checkpoints, chosen and loaded. Rows as in docs/trust.md."""
 
 import os
 import shutil

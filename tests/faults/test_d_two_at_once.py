@@ -1,4 +1,4 @@
-"""D: two writers, locks, names, clocks. Rows as in docs/faults.md."""
+"""D: two writers, locks, names, clocks. Rows as in docs/trust.md."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""E: numbers and data in training. Rows as in docs/faults.md."""
+"""E: numbers and data in training. Rows as in docs/trust.md."""
 
 from pathlib import Path
 

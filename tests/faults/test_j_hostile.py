@@ -1,0 +1,140 @@
+"""J: hostile content. Rows as in docs/trust.md."""
+
+import json
+import pickle
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from runner.cli import main
+from tests.faults.programs import REPOSITORY, run, run_folder, start, tiny, wait_for
+
+
+class Payload:
+    """Leaves a marker when it is unpickled."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[object, tuple[str, ...]]:
+        return (exec, (f"open({str(self.marker)!r}, 'w')",))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nobody touched."""
+    folder = tmp_path_factory.mktemp("whole")
+    run(folder, *tiny("--num_epochs=2", "--saliency_method=none"))
+    return run_folder(folder)
+
+
+@pytest.mark.parametrize("variable", ["", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"])
+@pytest.mark.parametrize("form", ["zip", "pickle"])
+def test_j1_j2_a_checkpoint_with_code(form: str, variable: str, whole: Path, tmp_path: Path) -> None:
+    """It is not run, by whatever door."""
+    marker, path = tmp_path / "marker", tmp_path / "x.ckpt"
+    content = torch.load(whole / "checkpoints" / "last.ckpt", weights_only=True) | {"extra": Payload(marker)}
+    if form == "zip":
+        torch.save(content, path)
+    else:
+        path.write_bytes(pickle.dumps(content))
+    variables = {variable: "1"} if variable else {}
+    output = run(tmp_path, *tiny("--train=False", f"--src_checkpoint={path}"), code=2, **variables)  # type: ignore[arg-type]
+    assert "Traceback" not in output
+    assert not marker.exists()
+
+
+def test_j3_no_class_is_taken_from_a_file(whole: Path, tmp_path: Path) -> None:
+    """A checkpoint that names another class to build is read for its weights only."""
+    path = tmp_path / "x.ckpt"
+    content = torch.load(whole / "checkpoints" / "last.ckpt", weights_only=True)
+    content["hyper_parameters"] = {"_instantiator": "os.system", "_target_": "os.system", "command": "touch marker"}
+    torch.save(content, path)
+    run(tmp_path, *tiny("--train=False", f"--src_checkpoint={path}", "--saliency_method=none"))
+    assert not list(tmp_path.rglob("marker"))
+
+
+def test_j5_links_in_the_outputs(tmp_path: Path) -> None:
+    """A planted link is replaced, what it points to stays as it is."""
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    program = start(tmp_path, *tiny("--step_seconds=0.05"))
+    folder = wait_for(lambda: run_folder(tmp_path))
+    for name in ("checkpoints/last.ckpt", "checkpoints/best.ckpt"):
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to(victim)
+    assert program.wait() == 0, program.output
+    assert victim.read_text() == "precious"
+
+
+def test_j10_what_a_terminal_would_obey(tmp_path: Path) -> None:
+    """Is shown as escapes, on the console and in the log."""
+    output = run(tmp_path, *tiny("--fault=setup raises"), code=1)
+    folder = run_folder(tmp_path)
+    assert "\x1b" not in (folder / "run.log").read_text()
+    assert r"\x1b]0;title\x07" in (folder / "run.log").read_text()
+    assert "\x1b" not in "".join(line for line in output.splitlines() if line.startswith("error:"))
+
+
+def test_j11_secrets(tmp_path: Path) -> None:
+    """Neither those of the command line nor those of the environment are in any file of a run."""
+    secret = "canary" + "7" * 8
+    run(tmp_path, *tiny("--num_epochs=1", f"--token={secret}"), API_KEY=secret, AWS_ACCESS_KEY_ID=secret,
+        DATABASE_URL=f"postgres://me:{secret}@host/db")  # fmt: skip
+    found = [
+        path for path in run_folder(tmp_path).rglob("*") if path.is_file() and secret.encode() in path.read_bytes()
+    ]
+    assert found == []
+
+
+def test_j13_nothing_listens(tmp_path: Path) -> None:
+    """No port is opened."""
+    program = start(tmp_path, *tiny("--step_seconds=0.2", "--num_workers=1"))
+    folder = wait_for(lambda: run_folder(tmp_path))
+    wait_for(lambda: json.loads((folder / "status.json").read_text())["phase"] == "train")
+    sockets = {
+        str(link.readlink()) for link in Path(f"/proc/{program.pid}/fd").iterdir() if "socket" in str(link.readlink())
+    }
+    listening = [
+        line.split()[9] for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]
+        if line.split()[3] == "0A"
+    ]  # fmt: skip
+    program.send(9)
+    program.wait()
+    assert not {f"socket:[{inode}]" for inode in listening} & sockets
+
+
+def test_j14_modes_of_files(whole: Path) -> None:
+    """Nothing can be written by everybody."""
+    assert [path for path in whole.rglob("*") if not path.is_symlink() and path.stat().st_mode & 0o002] == []
+
+
+FORBIDDEN = {
+    "pickle of our own": r"\bpickle\.(load|dump)|import (joblib|cloudpickle|dill)",
+    "torch.load without weights_only": r"torch\.load\((?![^)]*weights_only=)",
+    "Lightning's own loading": r"load_from_checkpoint\(",
+    "unsafe yaml": r"yaml\.(load|full_load|unsafe_load|FullLoader|UnsafeLoader|Loader)\b",
+    "numpy with pickle": r"allow_pickle=True",
+    "text as code": r"(?<![\w.])(eval|exec)\(|os\.system|shell=True",
+}
+
+
+@pytest.mark.parametrize("row", FORBIDDEN)
+def test_j18_the_source(row: str) -> None:
+    """Has nothing that runs what it reads."""
+    pattern = re.compile(FORBIDDEN[row])
+    found = [
+        f"{path.name}: {match[0]}" for path in (REPOSITORY / "runner").rglob("*.py")
+        for line in path.read_text().splitlines() if "our own bytes" not in line for match in pattern.finditer(line)
+    ]  # fmt: skip
+    assert found == []
+
+
+def test_j19_names_that_are_no_unicode(tmp_path: Path) -> None:
+    """A folder with such a name is a folder like others."""
+    folder = tmp_path / "scan_\udcff"
+    folder.mkdir()
+    run(tmp_path, *tiny("--num_epochs=1", f"--output_to={folder}"))
+    assert main(["runs", "verify", f"--output_to={folder}"]) == 0
