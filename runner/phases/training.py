@@ -6,7 +6,7 @@ import logging
 import signal
 from typing import Any
 
-from pytorch_lightning import Trainer, seed_everything
+from pytorch_lightning import Callback, Trainer, seed_everything
 from pytorch_lightning.tuner.tuning import Tuner
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from pytorch_lightning.utilities.model_helpers import is_overridden
@@ -57,7 +57,8 @@ def train(run: Run) -> PhaseResult:
 
 
 def _first_error(trainer: Trainer) -> BaseException | None:
-    return next((each.error for each in trainer.callbacks if isinstance(each, FirstError)), None)  # type: ignore[attr-defined]
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return next((each.error for each in callbacks if isinstance(each, FirstError)), None)
 
 
 def _call_hooks(run: Run) -> None:
