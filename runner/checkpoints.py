@@ -18,8 +18,9 @@ import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning import LightningModule
 
+from runner.atomic_files import is_disk_full
 from runner.checkpoint_files import check_checkpoint_file, write_checkpoint_file
-from runner.errors import CheckpointError
+from runner.errors import CheckpointError, RunFailedError
 from runner.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
@@ -135,7 +136,13 @@ class SafeCheckpointIO(TorchCheckpointIO):
             key: _plain(value, key) if key in _HYPER_PARAMETERS else _without_numpy(value)
             for key, value in checkpoint.items()
         }
-        write_checkpoint_file(Path(path), lambda file: torch.save(checkpoint, cast(IO[bytes], file)))
+        try:
+            write_checkpoint_file(Path(path), lambda file: torch.save(checkpoint, cast(IO[bytes], file)))
+        except (OSError, RuntimeError) as error:  # torch hides the one in the other
+            if not isinstance(error, OSError) and not is_disk_full(error):
+                raise
+            reason = getattr(error, "strerror", None) or "the disk is full"
+            raise RunFailedError(f"Cannot write {path}: {reason}. Checkpoints that were there are whole.") from error
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         """Read *path*; only tensors and plain values unless the run was told to trust it."""

@@ -31,6 +31,7 @@ class Chaos:
 
     def __init__(self, folder: Path, argv: list[str], seed: int) -> None:
         self.folder = folder
+        self._hits: Counter[tuple[object, ...]] = Counter()
         self.kills: Counter[str] = Counter()
         self._argv = argv
         self._random = random.Random(seed)
@@ -73,9 +74,12 @@ class Chaos:
                 os.killpg(chosen.pid, signal.SIGKILL)
             chosen.wait()
         else:
-            pid = read_json(sweep.point(self._random.choice(running)) / "status.json").get("pid")
-            if pid is None:
+            number = self._random.choice(running)
+            status = read_json(sweep.point(number) / "status.json")
+            pid, progress = status.get("pid"), (number, status.get("epochs_finished"), len(status.get("phases", ())))
+            if pid is None or self._hits[progress] >= 2:  # who dies three times without progress is given up
                 return
+            self._hits[progress] += 1
             with suppress(ProcessLookupError):
                 os.kill(int(pid), signal.SIGKILL)
         self.kills[victim] += 1

@@ -176,16 +176,6 @@ def test_output_without_a_terminal_is_plain_lines(project: Path) -> None:
     assert "test_loss" in done.stdout.splitlines()[-2]
 
 
-def test_four_runs_at_once_get_four_folders(project: Path) -> None:
-    """Runs that start in the same second do not share anything."""
-    argv = [sys.executable, str(REPOSITORY / "runner.py"), "--model=Plain", "--num_epochs=1", "--quiet"]
-    runs = [subprocess.Popen(argv, cwd=project, env=environment(), stdout=subprocess.DEVNULL) for _ in range(4)]
-    assert [each.wait() for each in runs] == [0] * 4
-    assert len(folders(project)) == 4
-    for folder in folders(project):
-        assert json.loads((folder / "status.json").read_text())["state"] == "completed"
-
-
 def test_output_to_another_folder(project: Path) -> None:
     """--output_to puts the run folder there and leaves outputs alone."""
     assert start(project, "--model=Plain", "--num_epochs=1", "--output_to=else/where").returncode == 0
@@ -234,21 +224,17 @@ def state_of(folder: Path) -> dict[str, Any]:
     return value
 
 
-@pytest.mark.parametrize(
-    ("number", "code", "state"),
-    [(signal.SIGKILL, -9, "running"), (signal.SIGTERM, 143, "interrupted"), (signal.SIGINT, 130, "interrupted")],
-)
-def test_a_stopped_run_goes_on_to_the_same_bits(project: Path, number: int, code: int, state: str) -> None:
-    """Killed, terminated or interrupted in the middle of an epoch, a resumed run ends as if it had never stopped."""
+def test_a_stopped_run_goes_on_to_the_same_bits(project: Path) -> None:
+    """Terminated in the middle of an epoch, a resumed run ends as if it had never stopped; see also tests/faults."""
+    number, code, state = signal.SIGTERM, 143, "interrupted"
     whole = start(project, "--model=Dying", "--die_at_step=0", "--output_to=whole", "--logger=")
     assert whole.returncode == 0, whole.stderr
     stopped = start(project, "--model=Dying", f"--signal_number={number}", "--output_to=stopped", "--logger=")
     assert stopped.returncode == code
     folder = (project / "stopped" / "latest").resolve()
     assert state_of(folder)["state"] == state
-    if code > 0:
-        assert f"--resume=stopped/{folder.name}" in stopped.stderr
-        assert (folder / "checkpoints" / "interrupted.ckpt").exists()
+    assert f"--resume=stopped/{folder.name}" in stopped.stderr
+    assert (folder / "checkpoints" / "interrupted.ckpt").exists()
     resumed = start(project, "--resume=stopped/latest", "--logger=")
     assert resumed.returncode == 0, resumed.stderr
     assert (folder / "metrics.csv").read_text() == (project / "whole" / "latest" / "metrics.csv").read_text()
@@ -292,27 +278,6 @@ def test_finished_epochs_outlive_an_older_interruption(project: Path) -> None:
     assert "going on from checkpoints/last.ckpt" in start(project, f"--resume={folder}").stdout
     rows = (folder / "metrics.csv").read_text().splitlines()[1:]
     assert [row.partition(",")[0] for row in rows] == ["0", "1", "2", "3", "4"]
-
-
-def test_a_hanging_loader_does_not_keep_a_run_alive(project: Path) -> None:
-    """SIGTERM ends a run whose data never comes, within the grace time."""
-    process = subprocess.Popen(
-        [sys.executable, str(REPOSITORY / "runner.py"), "--model=Hanging", "--logger="],
-        cwd=project,
-        env=environment(LIGHTCASE_TEST="1"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    marker = project / "hanging"
-    for _ in range(600):
-        if marker.exists():
-            break
-        time.sleep(0.1)
-    process.send_signal(signal.SIGTERM)
-    started = time.monotonic()
-    assert process.wait(timeout=40) == 143
-    assert time.monotonic() - started < 30
 
 
 def test_signals_outside_training_stop_at_once(project: Path) -> None:
