@@ -37,8 +37,10 @@ DEVICES_VARIABLE = "LIGHTCASE_TRIAL_DEVICES"
 EXIT_SEALED = 0
 EXIT_BUSY = 75
 """Another process has the trial: EX_TEMPFAIL of sysexits.h, which user code hardly ends with."""
+EXIT_NO_SPACE = 73
+"""The disk is full, which is not the trial's fault: it stays open."""
 EXIT_CANNOT_WRITE = 74
-"""The disk is full, read-only or broken, which is not the trial's fault: it stays open."""
+"""The same where it is read-only or broken."""
 
 MAX_ATTEMPTS = 3
 """A trial that died so often without getting any further is given up."""
@@ -78,8 +80,9 @@ def work_on(sweep: SweepFolder, number: int) -> int:
     """Run a trial, in a process that is there for nothing else, and return the exit code.
 
     Returns:
-        0 if the result is sealed, whatever it is; 75 if another process has the trial; 74 if its records cannot be
-        written; 1 for what else went wrong around the run itself; 128 plus the number of the signal that stopped it.
+        0 if the result is sealed, whatever it is; 75 if another process has the trial; 73 if the disk is full; 74 if
+        its records cannot be written; 1 for what else went wrong around the run itself; 128 plus the number of the
+        signal that stopped it.
     """
     folder = RunFolder(sweep.point(number))
     folder.path.mkdir(exist_ok=True)
@@ -92,9 +95,10 @@ def work_on(sweep: SweepFolder, number: int) -> int:
             except RunInterrupted as error:  # before or after the run itself
                 return error.exit_code
             except Exception as error:  # of our own: nobody looks at a worker's terminal
-                traceback.print_exc()
-                is_of_disk = isinstance(error, OSError) or is_disk_full(error)
-                return EXIT_CANNOT_WRITE if is_of_disk else EXIT_FAILED
+                _print_traceback()
+                if is_disk_full(error):
+                    return EXIT_NO_SPACE
+                return EXIT_CANNOT_WRITE if isinstance(error, OSError) else EXIT_FAILED
     finally:
         folder.unlock()
 
@@ -166,7 +170,7 @@ def _ended(sweep: SweepFolder, plan: SweepPlan, trial: Trial, folder: RunFolder)
     except TrialPrunedError:
         return replace(trial, state=PRUNED, metrics=last_row(folder.metrics))
     except BaseException as error:  # of user code: the rest of the sweep goes on
-        traceback.print_exc()
+        _print_traceback()
         if is_disk_full(error):
             raise OSError(errno.ENOSPC, "the disk is full") from error
         return replace(trial, state=FAILED, reason=redact(f"{type(error).__name__}: {error}")[:2000])
@@ -227,6 +231,11 @@ def _with_progress(trial: Trial, plan: SweepPlan, folder: RunFolder) -> Trial:
 def _seal(sweep: SweepFolder, trial: Trial, code: str = "") -> int:
     sweep.seal(trial, code)
     return EXIT_SEALED
+
+
+def _print_traceback() -> None:
+    with suppress(OSError):  # the disk is full
+        traceback.print_exc()
 
 
 def _is_to_stop(sweep: SweepFolder, number: int) -> bool:

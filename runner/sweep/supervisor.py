@@ -17,7 +17,7 @@ from runner.number_text import format_metrics, format_seconds
 from runner.run_folder import RunFolder
 from runner.stop_signals import say
 from runner.sweep.objective_values import read_json
-from runner.sweep.point import EXIT_BUSY, EXIT_CANNOT_WRITE, EXIT_SEALED
+from runner.sweep.point import EXIT_BUSY, EXIT_CANNOT_WRITE, EXIT_NO_SPACE, EXIT_SEALED
 from runner.sweep.queue_state import Queue, SweepState
 from runner.sweep.shown import brief
 from runner.sweep.trials import FAILED, GIVEN_UP, Trial
@@ -29,6 +29,8 @@ STOP_SECONDS = 30.0
 """How long a trial that was asked to stop may take to do so."""
 
 POLL_SECONDS = 0.5
+
+_NO_DEATHS = (EXIT_SEALED, EXIT_BUSY, EXIT_NO_SPACE, EXIT_CANNOT_WRITE)
 
 
 @dataclass(frozen=True)
@@ -143,13 +145,15 @@ class Supervisor:
                     self._ended(job, code)
 
     def _ended(self, job: _Job, code: int) -> None:
-        trial = job.state.ended(job.number, has_died=code not in (EXIT_SEALED, EXIT_BUSY, EXIT_CANNOT_WRITE))
+        trial = job.state.ended(job.number, has_died=code not in _NO_DEATHS)
         if trial is not None:
             self._display.event(job.state, describe(trial, job.state))
             self._react(job.state, trial)
+        elif code == EXIT_NO_SPACE:
+            self._pause(job.state, f"the disk is full, as trial {job.number} found")
         elif code == EXIT_CANNOT_WRITE:
-            what = f"trial {job.number} cannot write its records (is the disk full?)"
-            self._pause(job.state, f"{what}; see {job.state.folder.console(job.number)}")
+            console = job.state.folder.console(job.number)
+            self._pause(job.state, f"trial {job.number} cannot write its records; see {console}")
         elif job.state.control.cancelled:
             self._display.event(job.state, f"trial {job.number} stopped, since the sweep was cancelled")
         elif code not in (EXIT_SEALED, EXIT_BUSY) and job.stopping is None:
