@@ -56,7 +56,7 @@ def in_one_folder(count: int, folder: Path) -> None:
             assert program.wait() == 0
             times.append(time.perf_counter() - started)
             program.output_file.unlink()
-        if (number + 1) % max(1, count // 10) == 0:
+        if times and (number + 1) % max(1, count // 10) == 0:
             print(f"{number + 1:5d} {1000 * statistics.median(times):8.1f}")
             times.clear()
     for _, program in running:
