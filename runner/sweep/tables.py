@@ -334,9 +334,8 @@ def _csv_line(cells: Iterable[str]) -> str:
 
 def _csv_cell(text: str) -> str:
     text = cut(text, MAX_CELL) if len(text) > MAX_CELL else text
-    if text.startswith(_FORMULA) and number_of(text) is None and text not in ("-inf", "-nan"):
-        text = f"'{text}"
-    text = escaped(text)
+    is_formula = text.startswith(_FORMULA) and number_of(text) is None and text not in ("-inf", "-nan")
+    text = ("'" if is_formula else "") + escaped(text)
     return f'"{text.replace(chr(34), chr(34) * 2)}"' if any(character in text for character in ',"\r\n') else text
 
 

@@ -1,10 +1,5 @@
 """The guinea pig of the fault tests: small pictures, dropout, shuffling, three phases; it misbehaves as it is told."""
 
-import os
-import signal
-import time
-from pathlib import Path
-
 import param
 
 from runner import LightningContainer
@@ -58,16 +53,3 @@ class Tiny(LightningContainer):
     def create_report(self):
         if self.fault == "report raises":
             raise KeyError("report")
-
-
-def die_once(number=signal.SIGKILL):
-    """Send this process a signal, only the first time; the run folder is the working directory."""
-    marker = Path("died")
-    if not marker.exists():
-        marker.touch()
-        os.kill(os.getpid(), number)
-
-
-def hang():
-    while True:
-        time.sleep(1)

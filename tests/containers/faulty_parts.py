@@ -15,6 +15,16 @@ from runner import LightningModuleWithOptimizer
 SIZE = 8
 
 
+def hang():
+    """Never return, whatever is raised."""
+    Path("hangs").touch()
+    while True:
+        try:
+            time.sleep(1)
+        except BaseException:
+            continue
+
+
 class Bright(LightningModuleWithOptimizer):
     def __init__(self, container):
         super().__init__()
@@ -83,12 +93,7 @@ class Images(Dataset):
                 case "worker dies":
                     os.kill(os.getpid(), signal.SIGKILL)
                 case "loader hangs":
-                    Path("hangs").touch()
-                    while True:
-                        try:
-                            time.sleep(1)
-                        except BaseException:
-                            continue
+                    hang()
                 case "wrong shape":
                     image = image[:, :-1]
                 case "nan image":
@@ -137,12 +142,7 @@ class Misbehaving(Callback):
         if self.seconds:
             time.sleep(self.seconds)
         if self.fault == "stubborn" and trainer.global_step == self.at:
-            Path("hangs").touch()
-            while True:
-                try:
-                    time.sleep(1)
-                except BaseException:
-                    continue
+            hang()
 
     def on_train_epoch_start(self, trainer, *_):
         if trainer.current_epoch == self.at:
