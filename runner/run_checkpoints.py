@@ -135,6 +135,7 @@ class RunCheckpoints(Checkpoint):
         _begin_next_epoch(trainer)
         self._saved_step = trainer.global_step
         self._metrics.drop_from(trainer.current_epoch)
+        self._on_saved(trainer.current_epoch)
         if self.best_step == trainer.global_step:
             self._name_best(trainer, self._folder.best_checkpoint)
         if stop:
@@ -191,6 +192,15 @@ class RunCheckpoints(Checkpoint):
         if trainer.is_global_zero:
             self._folder.interrupted_checkpoint.unlink(missing_ok=True)
             self._folder.previous_checkpoint.unlink(missing_ok=True)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Where no epoch was left to train, Lightning has called nothing of the above: catch up on it."""
+        if self._resumed_from is None:
+            return
+        state, self._resumed_from = self._resumed_from, None
+        if state["at_epoch_end"]:
+            self._go_on_after_epoch(trainer, stop=False)
+        self.on_train_end(trainer, pl_module)
 
     def _write_metrics(self, trainer: Trainer) -> None:
         """Write the epoch's row before its checkpoint: Lightning would log it after, and a kill between lose it.

@@ -2,6 +2,7 @@
 
 import csv
 import random
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -428,6 +429,24 @@ def test_a_best_that_a_kill_left_without_its_name_gets_it(folder: RunFolder) -> 
     folder.best_checkpoint.unlink()
     fit(Scripted([0.9]), checkpoints(folder), epochs=3, resume=folder.last_checkpoint)
     assert (epoch_of(folder.best_checkpoint), epoch_of(folder.last_checkpoint)) == (1, 2)
+
+
+def test_a_best_without_its_name_gets_it_although_no_epoch_is_left(folder: RunFolder) -> None:
+    """The same kill in the last epoch: training has nothing more to do, and the best of before is not the best."""
+    train(folder, [0.5, 0.4])
+    older = folder.path / "older.ckpt"
+    shutil.copy(folder.best_checkpoint, older)
+    fit(Scripted([0.1]), checkpoints(folder), epochs=3, resume=folder.last_checkpoint)
+    for path in (folder.best_checkpoint, folder.previous_checkpoint):
+        path.unlink(missing_ok=True)  # it is a name of last.ckpt too
+        shutil.copy(older, path)
+    saved: list[int] = []
+    resumed = checkpoints(folder, on_saved=saved.append)
+    fit(Scripted(), resumed, epochs=3, resume=folder.last_checkpoint)
+    assert (epoch_of(folder.best_checkpoint), epoch_of(folder.last_checkpoint)) == (2, 2)
+    assert (resumed.best_epoch, resumed.written, saved) == (2, folder.best_checkpoint, [3])
+    assert not folder.previous_checkpoint.exists()
+    assert len(folder.metrics.read_text().splitlines()) == 4
 
 
 def test_random_states_come_back() -> None:
