@@ -147,7 +147,7 @@ def _run_recorded(
     plan: Plan, prepared: Prepared, folder: RunFolder, status: StatusFile, context: RunContext
 ) -> RunResult:
     """Run the phases; whatever happens, status.json and run.log say how it ended."""
-    stop = StopSignals(lambda reason: status.update(state="interrupted", exit_reason=reason))
+    stop = StopSignals(lambda state, reason: status.update(state=state, exit_reason=reason))
     try:
         with stop.installed():
             record(plan, prepared, folder)
@@ -240,12 +240,14 @@ def _run_as_other_rank(plan: Plan, prepared: Prepared, folder: RunFolder, contex
     stop = StopSignals()
     with log_to_file(folder.log, context), stop.installed(), run_environment(folder.path):
         from runner.phases.training import train
+        from runner.ranks import as_other_rank
 
-        run = _set_up(prepared, folder, stop)
-        run.should_prune = plan.trial.should_prune if plan.trial is not None else None
-        if folder.read_status().get("attempts", 1) > 1:
-            run.resume_checkpoint = _resume_checkpoint(run)
-        train(run)
+        with as_other_rank(folder, context.rank):
+            run = _set_up(prepared, folder, stop)
+            run.should_prune = plan.trial.should_prune if plan.trial is not None else None
+            if folder.read_status().get("attempts", 1) > 1:
+                run.resume_checkpoint = _resume_checkpoint(run)
+            train(run)
     return RunResult("completed", prepared.name, folder.path, {}, {"train": "completed"})
 
 

@@ -19,6 +19,7 @@ from runner.errors import RunFailedError, did_you_mean
 from runner.metric_modes import mode_of
 from runner.metrics_file import MetricsFile
 from runner.random_states import get_random_states, set_random_states
+from runner.ranks import agreed_signal
 from runner.run_folder import RunFolder
 from runner.stop_signals import StopSignals
 
@@ -143,7 +144,10 @@ class RunCheckpoints(Checkpoint):
 
     def on_train_batch_end(self, trainer: Trainer, *_arguments: Any) -> None:
         """Stop here when a signal came, after writing down where we are; at the end of an epoch finish it first."""
-        if self._stop.requested is not None and not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+        if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            return
+        self._stop.requested = agreed_signal(trainer, self._stop.requested)
+        if self._stop.requested is not None:
             self._check_weights(trainer)
             trainer.save_checkpoint(self._folder.interrupted_checkpoint)
             self._stop.stop_if_requested()
@@ -175,6 +179,7 @@ class RunCheckpoints(Checkpoint):
             is_best = self._is_improvement(trainer)
         best = self._note_best(trainer) if is_best else None
         due = self._every_n_epochs > 0 and (trainer.current_epoch + 1) % self._every_n_epochs == 0
+        self._stop.requested = agreed_signal(trainer, self._stop.requested)
         is_stopping = self._stop.requested is not None
         self._write_metrics(trainer)
         if due or best is not None or is_stopping or self._is_last_epoch(trainer):

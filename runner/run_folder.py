@@ -166,6 +166,10 @@ class RunFolder:
         """The sha256 of all other files, once the run has come to an end."""
         return self.path / "digests.json"
 
+    def last_words(self, rank: int) -> Path:
+        """Why another process of the training failed; the first one reads and removes it."""
+        return self.path / f".rank{rank}.tmp"
+
     @property
     def profiler(self) -> Path:
         """Folder of the profiler's files."""

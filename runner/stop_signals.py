@@ -36,8 +36,8 @@ class StopSignals:
     or in code that catches whatever is raised, a thread of our own ends the process in time.
     """
 
-    def __init__(self, on_stuck: Callable[[str], None] = lambda reason: None) -> None:
-        """Take a function that is called with the reason before the process is ended by force."""
+    def __init__(self, on_stuck: Callable[[str, str], None] = lambda state, reason: None) -> None:
+        """Take a function that is called with state and reason of the run before the process is ended by force."""
         self.requested: int | None = None
         self._deferring = False
         self._process = os.getpid()
@@ -93,15 +93,26 @@ class StopSignals:
                 end = min(end or math.inf, time.monotonic() + seconds)
 
     def _end_by_force(self, number: int) -> NoReturn:
-        reason = f"stopped by {signal.Signals(number).name}, by force: the process did not stop by itself"
+        name = signal.Signals(number).name
+        reason = f"stopped by {name}, by force: the process did not stop by itself"
+        self.end_process(128 + number, "interrupted", reason)
+
+    def end_process(self, code: int, state: str, reason: str) -> NoReturn:
+        """End this process and those it has started, whatever its main thread is stuck in.
+
+        Args:
+            code: Exit code.
+            state: State of the run, for status.json.
+            reason: The same.
+        """
         say(f"{reason}. It was here:")
         with suppress(Exception):
             faulthandler.dump_traceback(2)
-        thread = threading.Thread(target=self._on_stuck, args=(reason,), daemon=True)
+        thread = threading.Thread(target=self._on_stuck, args=(state, reason), daemon=True)
         thread.start()
         thread.join(1.0)  # the disk may be what it is stuck on
         _kill_children()
-        os._exit(128 + number)
+        os._exit(code)
 
     def defer(self) -> None:
         """From now on only note a signal in :attr:`requested`; whoever calls this calls :meth:`stop_if_requested`."""

@@ -23,6 +23,7 @@ from runner.errors import TrialPrunedError, UsageError, did_you_mean
 from runner.metric_modes import mode_of
 from runner.metrics_file import MetricsFile
 from runner.progress import progress_callback
+from runner.ranks import agreed_signal, prepare_ranks
 from runner.run_checkpoints import RunCheckpoints
 from runner.run_folder import RunFolder
 from runner.run_state import Run
@@ -65,7 +66,9 @@ def create_training_trainer(run: Run) -> Trainer:
         arguments["logger"] = run.loggers
         callbacks.insert(0, FirstError())
         callbacks += _own_callbacks(run, metrics, arguments, callbacks)
-    return _make_trainer(arguments | {"callbacks": callbacks})
+    trainer = _make_trainer(arguments | {"callbacks": callbacks})
+    prepare_ranks(trainer, run.folder, run.stop)
+    return trainer
 
 
 def create_evaluation_trainer(run: Run, callbacks: list[Callback]) -> Trainer:
@@ -261,8 +264,9 @@ class StopOnSignal(Callback):
         """Let steps end in good order."""
         self._stop.defer()
 
-    def on_train_batch_end(self, *_arguments: Any, **_keywords: Any) -> None:
-        """Stop if a signal came."""
+    def on_train_batch_end(self, trainer: Trainer, *_arguments: Any, **_keywords: Any) -> None:
+        """Stop if a signal came to any process."""
+        self._stop.requested = agreed_signal(trainer, self._stop.requested)
         self._stop.stop_if_requested()
 
 

@@ -170,7 +170,7 @@ def stuck(stop):
             pass
 for number in {numbers}:
     threading.Timer(number[0], kill, [number[1]]).start()
-stop = StopSignals(lambda reason: pathlib.Path("reason").write_text(reason))
+stop = StopSignals(lambda state, reason: pathlib.Path("reason").write_text(reason))
 with stop.installed():
     stuck(stop)
 """

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import logging
-import signal
 from typing import Any
 
 from pytorch_lightning import Callback, Trainer, seed_everything
 from pytorch_lightning.tuner.tuning import Tuner
-from pytorch_lightning.utilities.exceptions import SIGTERMException
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from runner.checkpoints import find_checkpoint, load_weights
-from runner.errors import RunFailedError, RunInterrupted
+from runner.errors import RunFailedError
 from runner.metrics_table import last_row
 from runner.modules import LightningModuleWithOptimizer
 from runner.process_state import distributed_variables_restored
@@ -43,8 +41,6 @@ def train(run: Run) -> PhaseResult:
     with run.stop.deferring_ends(), distributed_variables_restored():
         try:
             trainer.fit(run.model, datamodule=run.data, ckpt_path=run.resume_checkpoint)
-        except SIGTERMException as error:  # Lightning's own way to stop, in the middle of a validation
-            raise RunInterrupted(signal.SIGTERM) from error
         except BaseException as error:
             first = _first_error(trainer)
             if first is None or first is error:

@@ -1,5 +1,7 @@
 """The guinea pig of the fault tests: small pictures, dropout, shuffling, three phases; it misbehaves as it is told."""
 
+import os
+
 import param
 
 from runner import LightningContainer
@@ -9,6 +11,7 @@ class Tiny(LightningContainer):
     """Tells bright squares from dark ones in a second."""
 
     fault = param.String(default="", doc="How to misbehave.")
+    fault_rank = param.Integer(default=None, allow_None=True, doc="Process that misbehaves; all unless set.")
     at = param.Integer(default=5, bounds=(0, None), doc="Where: item, step, epoch or image.")
     step_seconds = param.Number(default=0.0, bounds=(0, None), doc="How long each step sleeps.")
     image_seconds = param.Number(default=0.0, bounds=(0, None), doc="How long each forward pass of an image sleeps.")
@@ -26,6 +29,8 @@ class Tiny(LightningContainer):
         self.saliency_grid_size = 2
 
     def setup(self):
+        if self.fault_rank is not None and self.fault_rank != int(os.environ.get("LOCAL_RANK", "0")):
+            self.fault = ""
         if self.fault == "setup raises":
             raise ValueError("no such \x1b]0;title\x07 file <script>alert(1)</script>")
 
