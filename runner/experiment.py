@@ -335,7 +335,8 @@ def _say_outcome(name: str, outcome: PhaseResult, seconds: float) -> None:
         return
     items = outcome.details.get("num_items")
     count = f"  {items} items" if isinstance(items, int) else ""
-    log.info("%-9s %s%s  %s", name, format_metrics(outcome.metrics), count, format_seconds(seconds))
+    numbers = format_metrics(outcome.metrics, outcome.details.get("intervals"))
+    log.info("%-9s %s%s  %s", name, numbers, count, format_seconds(seconds))
 
 
 def _warn_if_untested(status: StatusFile) -> None:

@@ -122,6 +122,16 @@ class RunFolder:
         return self.path / "results.json"
 
     @property
+    def predictions(self) -> Path:
+        """What was predicted for each item of the test, where the model gives that."""
+        return self.path / "predictions.csv"
+
+    @property
+    def evaluation(self) -> Path:
+        """Measures of these predictions, with confidence intervals and curves."""
+        return self.path / "evaluation.json"
+
+    @property
     def log(self) -> Path:
         """Everything that was logged, with time, rank and phase."""
         return self.path / "run.log"
