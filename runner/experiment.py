@@ -178,6 +178,7 @@ def _run_phases(plan: Plan, prepared: Prepared, status: StatusFile, stop: StopSi
         log.warning("cross_validation_split_index is not set: this run trains no fold of the cross validation")
     from pytorch_lightning import seed_everything
 
+    from runner.logger_uploads import upload
     from runner.phases import PHASES
 
     run = _set_up(prepared, folder, stop)
@@ -207,6 +208,7 @@ def _run_phases(plan: Plan, prepared: Prepared, status: StatusFile, stop: StopSi
     _warn_if_untested(status)
     _enter(context, status, "report")
     prepared.container.create_report()
+    upload(run)
     _compare_with_expected(prepared.container, folder)
 
 

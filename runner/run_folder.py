@@ -172,6 +172,11 @@ class RunFolder:
         return self.saliency / "contact_sheet.png"
 
     @property
+    def report(self) -> Path:
+        """The run on one page."""
+        return self.path / "report.html"
+
+    @property
     def digests(self) -> Path:
         """The sha256 of all other files, once the run has come to an end."""
         return self.path / "digests.json"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import sys
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,7 @@ def seal_run(folder: RunFolder, leave_out: Collection[str] = ()) -> None:
     Raises:
         OSError: the disk is full, and so on; there are no digests then.
     """
+    _finish_wandb(folder)
     files = {name: file_digest(path) for name, path in _files(folder.path) if name not in leave_out}
     folder.digests.unlink(missing_ok=True)
     write_sealed(folder.digests, {"files": files})
@@ -92,6 +94,20 @@ def file_digest(path: Path) -> str:
     """Return the sha256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _finish_wandb(folder: RunFolder) -> None:
+    """End the run of Weights & Biases that writes into the folder, if there is one, as failed while an exception flies.
+
+    By itself it would end with the process, after the digests, and take in what another run of the process logs.
+    """
+    wandb: Any = sys.modules.get("wandb")
+    if wandb is None or wandb.run is None or not Path(wandb.run.dir).is_relative_to(folder.path):
+        return
+    try:
+        wandb.run.finish(exit_code=0 if sys.exception() is None else 1)
+    except Exception as error:  # whatever its server makes of it
+        log.warning("Weights & Biases: the run could not be ended: %s", error)
 
 
 def _is_whole_checkpoint(path: Path) -> bool:
