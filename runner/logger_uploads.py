@@ -28,7 +28,7 @@ def upload(run: Run) -> None:
     """Send the contact sheet, pictures of single saliency maps and report.html, where they are there.
 
     A picture is tagged with its image's index in the data set, in the logger's own run. TensorBoard gets the pictures
-    only. Other loggers than these three get nothing. What a logger raises is a warning: the files are in the run folder.
+    only, other loggers than these three nothing. What a logger raises is a warning: the files are in the run folder.
     """
     pictures = pictures_of(run.folder)
     report = run.folder.report if run.folder.report.is_file() else None

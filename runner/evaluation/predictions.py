@@ -84,10 +84,7 @@ def read_batch(found: Mapping[Any, Any]) -> Batch:
     truth = _labels(found[truth_key]) if truth_key == "labels" else _columns(truth_key, found[truth_key], MOST_OUTPUTS)
     if len(truth) != len(values) or (truth.ndim == 2 and truth.shape != values.shape):
         raise FormError(f"{key} are {values.shape}, but {truth_key} are {truth.shape}")
-    names = tuple(str(name) for name in found.get("names", ()))
-    if names and len(set(names)) != len(names):
-        raise FormError("names: two are the same")
-    return Batch(key, values, truth, _ids(found.get("ids"), len(values)), names)
+    return Batch(key, values, truth, _ids(found.get("ids"), len(values)), _names(found.get("names")))
 
 
 def join_batches(batches: Sequence[Batch]) -> Predictions:
@@ -134,7 +131,7 @@ def _columns(key: str, value: Any, most: int) -> Array:
     array = _array(key, value)
     if array.ndim not in (1, 2):
         raise FormError(f"{key} are {array.shape}; needed is (batch,) or (batch, {_columns_of(key)})")
-    array = array.reshape(len(array), -1) if array.size else array.reshape(len(array), 1)
+    array = array[:, None] if array.ndim == 1 else array
     if array.shape[1] > most:
         raise FormError(f"{key} are {array.shape}; there may be {most} {_columns_of(key)} at most")
     if not np.isfinite(array).all():
@@ -148,7 +145,7 @@ def _labels(value: Any) -> Array:
         array = array[:, 0]
     if array.ndim != 1:
         raise FormError(f"labels are {array.shape}; needed is (batch,), the number of each item's class")
-    if not (array == np.round(array)).all():  # NaN among them
+    if not (np.isfinite(array) & (array == np.floor(array))).all():
         raise FormError("labels are no whole numbers")
     return array.astype(np.int64)
 
@@ -159,6 +156,16 @@ def _ids(value: Any, number: int) -> tuple[str, ...] | None:
     if isinstance(value, str) or not hasattr(value, "__len__") or len(value) != number:
         raise FormError(f"ids: needed is one for each of the {number} items of the batch")
     return tuple(str(each) for each in value)
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list | tuple) or not all(isinstance(each, str) for each in value):
+        raise FormError("names: needed is a list of texts")
+    if len(set(value)) != len(value):
+        raise FormError("names: two are the same")
+    return tuple(value)
 
 
 def _probabilities(key: str, values: NDArray[np.float64]) -> NDArray[np.float64]:
