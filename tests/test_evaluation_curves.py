@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
@@ -13,6 +13,7 @@ ITEMS = st.lists(st.tuples(st.booleans(), st.integers(0, 6)), min_size=2, max_si
 )
 
 
+@settings(deadline=None)
 @given(ITEMS)
 def test_areas_are_those_of_scikit_learn(items: list[tuple[bool, int]]) -> None:
     """Also with many ties, as few different scores give them."""
@@ -22,6 +23,7 @@ def test_areas_are_those_of_scikit_learn(items: list[tuple[bool, int]]) -> None:
     assert ranking.average_precision == pytest.approx(average_precision_score(truth, scores))
 
 
+@settings(deadline=None)
 @given(ITEMS)
 def test_curves_are_those_of_scikit_learn(items: list[tuple[bool, int]]) -> None:
     """All points, ties as one step."""

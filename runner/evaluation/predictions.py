@@ -88,11 +88,14 @@ def read_batch(found: Mapping[Any, Any]) -> Batch:
 
 
 def join_batches(batches: Sequence[Batch]) -> Predictions:
-    """Return the predictions of all batches, at least one item.
+    """Return the predictions of all batches.
 
     Raises:
-        FormError: the batches do not fit one another, or a label is out of range.
+        FormError: the batches do not fit one another, a label is out of range, or there are no items.
     """
+    batches = [each for each in batches if len(each.values)]
+    if not batches:
+        raise FormError("there are no items")
     first = batches[0]
     for number, each in enumerate(batches):
         if (each.key, each.values.shape[1]) != (first.key, first.values.shape[1]):
@@ -153,7 +156,8 @@ def _labels(value: Any) -> Array:
 def _ids(value: Any, number: int) -> tuple[str, ...] | None:
     if value is None:
         return None
-    if isinstance(value, str) or not hasattr(value, "__len__") or len(value) != number:
+    value = value.tolist() if isinstance(value, np.ndarray) else value
+    if not isinstance(value, list | tuple) or len(value) != number:
         raise FormError(f"ids: needed is one for each of the {number} items of the batch")
     return tuple(str(each) for each in value)
 

@@ -68,7 +68,7 @@ class PredictionCollector(Callback):
         try:
             if self._problem:
                 raise FormError(self._problem)
-            if not any(len(each.values) for each in self._batches):
+            if not self._batches:
                 return None
             if self._num_silent:
                 raise FormError(f"{self._num_silent} of {self._num_silent + len(self._batches)} batches have none")
