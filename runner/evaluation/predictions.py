@@ -148,7 +148,8 @@ def _labels(value: Any) -> Array:
         array = array[:, 0]
     if array.ndim != 1:
         raise FormError(f"labels are {array.shape}; needed is (batch,), the number of each item's class")
-    if not (np.isfinite(array) & (array == np.floor(array))).all():
+    array = array.astype(np.float64)
+    if not ((np.abs(array) < 2**53) & (array == np.floor(array))).all():  # NaN and infinity are not
         raise FormError("labels are no whole numbers")
     return array.astype(np.int64)
 
