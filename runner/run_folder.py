@@ -177,8 +177,13 @@ class RunFolder:
         return self.path / "report.html"
 
     @property
+    def wandb(self) -> Path:
+        """Folder of Weights & Biases, which goes on writing there: its service at once, ``wandb sync`` much later."""
+        return self.path / "wandb"
+
+    @property
     def digests(self) -> Path:
-        """The sha256 of all other files, once the run has come to an end."""
+        """The sha256 of all other files but those in :attr:`wandb`, once the run has come to an end."""
         return self.path / "digests.json"
 
     @property

@@ -99,7 +99,7 @@ def file_digest(path: Path) -> str:
 def _finish_wandb(folder: RunFolder) -> None:
     """End the run of Weights & Biases that writes into the folder, if there is one, as failed while an exception flies.
 
-    By itself it would end with the process, after the digests, and take in what another run of the process logs.
+    By itself it would end with the process, and take in what another run of the process logs.
     """
     wandb: Any = sys.modules.get("wandb")
     if wandb is None or wandb.run is None or not Path(wandb.run.dir).is_relative_to(folder.path):
@@ -120,7 +120,10 @@ def _is_whole_checkpoint(path: Path) -> bool:
 
 def _files(root: Path) -> Iterator[tuple[str, Path]]:
     """Yield the files below *root* by name, without following links."""
+    wandb = RunFolder(root).wandb
     for parent, _, names in sorted(os.walk(root)):
+        if Path(parent).is_relative_to(wandb):
+            continue
         for each in sorted(names):
             path = Path(parent, each)
             is_own = each not in (LOCK_NAME, LEASE_NAME) and path != root / RunFolder(root).digests.name
