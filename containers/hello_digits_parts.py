@@ -87,26 +87,26 @@ class DigitsModel(pl.LightningModule):
         """Return the scores of the ten digits, (B, 10), for *images* from 0 to 1, (B, 1, H, W)."""
         return self.network(images)
 
-    def training_step(self, batch: list[Tensor]) -> Tensor:
-        """Return the loss to minimise."""
+    def training_step(self, batch: list[Tensor]) -> dict[str, Tensor]:
+        """Return the loss to minimise, among other things."""
         return self._log_step("train", batch)
 
     def validation_step(self, batch: list[Tensor]) -> None:
         """Log loss and accuracy after each epoch."""
         self._log_step("val", batch)
 
-    def test_step(self, batch: list[Tensor]) -> None:
-        """Log loss and accuracy of the best epoch's model on data it has never seen."""
-        self._log_step("test", batch)
+    def test_step(self, batch: list[Tensor]) -> dict[str, Tensor]:
+        """Log loss and accuracy of the best epoch's model on data it has never seen; the runner evaluates the rest."""
+        return self._log_step("test", batch)
 
-    def _log_step(self, part: str, batch: list[Tensor]) -> Tensor:
+    def _log_step(self, part: str, batch: list[Tensor]) -> dict[str, Tensor]:
         images, labels = batch
         scores = self(images)
         loss = cross_entropy(scores, labels)
         accuracy = (scores.argmax(dim=1) == labels).float().mean()
         self.log(f"{part}_loss", loss, on_step=False, on_epoch=True, prog_bar=True)
         self.log(f"{part}_acc", accuracy, on_step=False, on_epoch=True, prog_bar=True)
-        return loss
+        return {"loss": loss, "logits": scores, "labels": labels}
 
     def configure_optimizers(self) -> Any:
         """Let the learning rate rise to *l_rate* and fall again, step by step over the whole training."""

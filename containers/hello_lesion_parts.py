@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -112,23 +113,23 @@ class LesionModel(LightningModuleWithOptimizer):
         # Colour and light change over the photograph and say nothing about lesions: take off the patch's average.
         return self.network(images - images.mean(dim=(2, 3), keepdim=True))
 
-    def training_step(self, batch: list[Tensor]) -> Tensor:
-        """Return the loss to minimise."""
+    def training_step(self, batch: list[Tensor]) -> dict[str, Any]:
+        """Return the loss to minimise, among other things."""
         return self._log_step("train", batch)
 
     def validation_step(self, batch: list[Tensor]) -> None:
         """Log loss and accuracy after each epoch."""
         self._log_step("val", batch)
 
-    def test_step(self, batch: list[Tensor]) -> None:
-        """Log loss and accuracy of the best epoch's model on data it has never seen."""
-        self._log_step("test", batch)
+    def test_step(self, batch: list[Tensor]) -> dict[str, Any]:
+        """Log loss and accuracy of the best epoch's model on data it has never seen; the runner evaluates the rest."""
+        return self._log_step("test", batch)
 
-    def _log_step(self, part: str, batch: list[Tensor]) -> Tensor:
+    def _log_step(self, part: str, batch: list[Tensor]) -> dict[str, Any]:
         images, labels, _ = batch
         scores = self(images)
         loss = cross_entropy(scores, labels)
         accuracy = (scores.argmax(dim=1) == labels).float().mean()
         self.log(f"{part}_loss", loss, on_step=False, on_epoch=True, prog_bar=True)
         self.log(f"{part}_acc", accuracy, on_step=False, on_epoch=True, prog_bar=True)
-        return loss
+        return {"loss": loss, "logits": scores, "labels": labels, "names": ["healthy", "lesion"]}

@@ -72,22 +72,22 @@ class CurveModel(LightningModuleWithOptimizer):
         """Return y, (B, 1), for *x*, (B, 1)."""
         return self.network(x)
 
-    def training_step(self, batch: list[Tensor]) -> Tensor:
-        """Return the loss to minimise, the mean squared error."""
+    def training_step(self, batch: list[Tensor]) -> dict[str, Tensor]:
+        """Return the loss to minimise, the mean squared error, among other things."""
         return self._log_step("train", batch)
 
     def validation_step(self, batch: list[Tensor]) -> None:
         """Log the errors after each epoch."""
         self._log_step("val", batch)
 
-    def test_step(self, batch: list[Tensor]) -> None:
-        """Log the errors of the best epoch's model on points it has never seen."""
-        self._log_step("test", batch)
+    def test_step(self, batch: list[Tensor]) -> dict[str, Tensor]:
+        """Log the errors of the best epoch's model on points it has never seen; the runner evaluates the rest."""
+        return self._log_step("test", batch)
 
-    def _log_step(self, part: str, batch: list[Tensor]) -> Tensor:
+    def _log_step(self, part: str, batch: list[Tensor]) -> dict[str, Tensor]:
         x, y = batch
         predicted = self(x)
         loss = mse_loss(predicted, y)
         metrics = {f"{part}_loss": loss, f"{part}_mae": l1_loss(predicted, y)}
         self.log_dict(metrics, on_step=False, on_epoch=True, prog_bar=True)
-        return loss
+        return {"loss": loss, "predictions": predicted, "targets": y}

@@ -137,6 +137,24 @@ class LightningContainer(WorkflowParams, DatasetParams, TrainerParams, Optimizer
         """Return the parameters that a sweep varies: name to values, as in a sweep's YAML file."""
         return {}
 
+    def get_predictions(self, batch: Any, output: Any) -> Mapping[str, Any] | None:  # noqa: ARG002 - for users to override
+        """Return what was predicted for a batch of the test and what is true, or None where there is nothing to say.
+
+        By default *output* itself, if it is a mapping in the documented form.
+
+        Args:
+            batch: As the data loader gave it.
+            output: What ``test_step`` or ``predict_step`` returned; in an ``InnerEyeInference``, what ``forward`` did.
+
+        Returns:
+            For classes ``{"logits": float (B, K), "labels": int (B,)}``, or ``probabilities`` instead of logits; for
+            numbers ``{"predictions": float (B, P), "targets": float (B, P)}``. One column of logits or probabilities
+            stands for the second of two classes. Optional for both: ``ids`` of the B items, ``names`` of the columns.
+        """
+        from runner.evaluation.predictions import means_form
+
+        return output if isinstance(output, Mapping) and means_form(output) else None
+
     # --- afterwards ------------------------------------------------------------------------------------------------
 
     def create_report(self) -> None:

@@ -178,6 +178,7 @@ def _run_phases(plan: Plan, prepared: Prepared, status: StatusFile, stop: StopSi
         log.warning("cross_validation_split_index is not set: this run trains no fold of the cross validation")
     from pytorch_lightning import seed_everything
 
+    from runner.logger_uploads import upload
     from runner.phases import PHASES
 
     run = _set_up(prepared, folder, stop)
@@ -207,6 +208,7 @@ def _run_phases(plan: Plan, prepared: Prepared, status: StatusFile, stop: StopSi
     _warn_if_untested(status)
     _enter(context, status, "report")
     prepared.container.create_report()
+    upload(run)
     _compare_with_expected(prepared.container, folder)
 
 
@@ -337,7 +339,8 @@ def _say_outcome(name: str, outcome: PhaseResult, seconds: float) -> None:
         return
     items = outcome.details.get("num_items")
     count = f"  {items} items" if isinstance(items, int) else ""
-    log.info("%-9s %s%s  %s", name, format_metrics(outcome.metrics), count, format_seconds(seconds))
+    numbers = format_metrics(outcome.metrics, outcome.details.get("intervals"))
+    log.info("%-9s %s%s  %s", name, numbers, count, format_seconds(seconds))
 
 
 def _warn_if_untested(status: StatusFile) -> None:

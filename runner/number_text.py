@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 
-def format_metrics(metrics: Mapping[str, Any]) -> str:
-    """Write metrics as ``val_loss 0.0512  val_acc 0.985``."""
-    return "  ".join(f"{name} {float(value):.4g}" for name, value in metrics.items())
+def format_metrics(metrics: Mapping[str, Any], intervals: Mapping[str, Mapping[str, Any]] | None = None) -> str:
+    """Write metrics as ``val_loss 0.0512  val_acc 0.985``.
+
+    Args:
+        metrics: Name to value.
+        intervals: Name to ``value``, ``low`` and ``high`` of 95 % confidence intervals, which are written behind the
+            values: ``test_acc 0.985 (95 % CI 0.97-1)``; those that are no metrics come last.
+    """
+    intervals = intervals or {}
+    values = {name: each["value"] for name, each in intervals.items()} | dict(metrics)
+    names = [*metrics, *(name for name in intervals if name not in metrics)]
+    return "  ".join(f"{name} {float(values[name]):.4g}{_interval(intervals.get(name))}" for name in names)
+
+
+def _interval(interval: Mapping[str, Any] | None) -> str:
+    if interval is None or not math.isfinite(interval["low"]):
+        return ""
+    return f" (95 % CI {interval['low']:.3g}-{interval['high']:.3g})"
 
 
 def format_seconds(seconds: float) -> str:

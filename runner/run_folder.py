@@ -122,6 +122,16 @@ class RunFolder:
         return self.path / "results.json"
 
     @property
+    def predictions(self) -> Path:
+        """What was predicted for each item of the test, where the model gives that."""
+        return self.path / "predictions.csv"
+
+    @property
+    def evaluation(self) -> Path:
+        """Measures of these predictions, with confidence intervals and curves."""
+        return self.path / "evaluation.json"
+
+    @property
     def log(self) -> Path:
         """Everything that was logged, with time, rank and phase."""
         return self.path / "run.log"
@@ -162,8 +172,18 @@ class RunFolder:
         return self.saliency / "contact_sheet.png"
 
     @property
+    def report(self) -> Path:
+        """The run on one page."""
+        return self.path / "report.html"
+
+    @property
+    def wandb(self) -> Path:
+        """Folder of Weights & Biases, which goes on writing there: its service at once, ``wandb sync`` much later."""
+        return self.path / "wandb"
+
+    @property
     def digests(self) -> Path:
-        """The sha256 of all other files, once the run has come to an end."""
+        """The sha256 of all other files but those in :attr:`wandb`, once the run has come to an end."""
         return self.path / "digests.json"
 
     def last_words(self, rank: int) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import sys
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,7 @@ def seal_run(folder: RunFolder, leave_out: Collection[str] = ()) -> None:
     Raises:
         OSError: the disk is full, and so on; there are no digests then.
     """
+    _finish_wandb(folder)
     files = {name: file_digest(path) for name, path in _files(folder.path) if name not in leave_out}
     folder.digests.unlink(missing_ok=True)
     write_sealed(folder.digests, {"files": files})
@@ -94,6 +96,20 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _finish_wandb(folder: RunFolder) -> None:
+    """End the run of Weights & Biases that writes into the folder, if there is one, as failed while an exception flies.
+
+    By itself it would end with the process, and take in what another run of the process logs.
+    """
+    wandb: Any = sys.modules.get("wandb")
+    if wandb is None or wandb.run is None or not Path(wandb.run.dir).is_relative_to(folder.path):
+        return
+    try:
+        wandb.run.finish(exit_code=0 if sys.exception() is None else 1)
+    except Exception as error:  # whatever its server makes of it
+        log.warning("Weights & Biases: the run could not be ended: %s", error)
+
+
 def _is_whole_checkpoint(path: Path) -> bool:
     try:
         check_checkpoint_file(path)
@@ -104,7 +120,10 @@ def _is_whole_checkpoint(path: Path) -> bool:
 
 def _files(root: Path) -> Iterator[tuple[str, Path]]:
     """Yield the files below *root* by name, without following links."""
+    wandb = RunFolder(root).wandb
     for parent, _, names in sorted(os.walk(root)):
+        if Path(parent).is_relative_to(wandb):
+            continue
         for each in sorted(names):
             path = Path(parent, each)
             is_own = each not in (LOCK_NAME, LEASE_NAME) and path != root / RunFolder(root).digests.name

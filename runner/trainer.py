@@ -91,6 +91,8 @@ def create_evaluation_trainer(run: Run, callbacks: list[Callback]) -> Trainer:
         "fast_dev_run",
     }
     theirs = _checked_arguments(container.get_trainer_arguments())
+    if container.logger and not run.loggers:  # nothing was trained
+        run.loggers = _further_loggers(run, theirs.get("logger"))
     arguments = {name: value for name, value in (container.trainer_arguments() | theirs).items() if name in keep}
     return _make_trainer(
         arguments

@@ -42,3 +42,13 @@ def test_times_are_as_long_as_they_need_to_be(seconds: float, text: str) -> None
 def test_metrics_have_four_digits(metrics: dict[str, float], text: str) -> None:
     """Numbers and tensors alike, two blanks between them."""
     assert format_metrics(metrics) == text
+
+
+def test_confidence_intervals_stand_behind_their_values() -> None:
+    """Those of what is no metric come last; one that is not known is left out."""
+    interval = {"value": 0.99, "low": 0.97512, "high": 1.0}
+    unknown = {"value": 0.5, "low": float("nan"), "high": float("nan")}
+    metrics = {"test_loss": 0.03451, "test_acc": 0.99}
+    assert format_metrics(metrics, {"test_acc": interval}) == "test_loss 0.03451  test_acc 0.99 (95 % CI 0.975-1)"
+    assert format_metrics({"a": 1}, {"accuracy": interval}) == "a 1  accuracy 0.99 (95 % CI 0.975-1)"
+    assert format_metrics({}, {"mae": unknown}) == "mae 0.5"

@@ -20,6 +20,8 @@ def folder(tmp_path: Path) -> RunFolder:
     (folder.saliency / "maps").mkdir(parents=True)
     (folder.saliency / "maps" / "000000.npz").write_bytes(b"map")
     (folder.path / "console.log").write_text("begin")
+    (folder.wandb / "run").mkdir(parents=True)
+    (folder.wandb / "run" / "debug.log").write_text("begin")
     write(folder.last_checkpoint)
     (folder.path / "link").symlink_to("/etc/passwd")
     seal_run(folder, ["console.log"])
@@ -45,7 +47,8 @@ def test_a_flipped_bit_is_found(folder: RunFolder, name: str) -> None:
 
 
 def test_what_others_write_does_not_count(folder: RunFolder) -> None:
-    """The console of a trial, locks, links out of the folder, and files that came later."""
+    """The console of a trial, what Weights & Biases writes, locks, links out of the folder, files that came later."""
+    (folder.wandb / "run" / "debug.log").write_text("more")
     (folder.path / "console.log").write_text("more")
     (folder.path / "notes.txt").write_text("mine")
     assert check_run(folder).is_whole

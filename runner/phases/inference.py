@@ -13,6 +13,7 @@ from pytorch_lightning.utilities import move_data_to_device
 from pytorch_lightning.utilities.combined_loader import CombinedLoader
 
 from runner.modules import InnerEyeInference, ModelExecutionMode
+from runner.phases.collecting import PredictionCollector, shown_intervals
 from runner.phases.testing import count_items, has_loader, uses_inner_eye_inference
 from runner.phases.weights import use_chosen_weights
 from runner.run_state import PhaseResult, Run
@@ -42,14 +43,16 @@ def infer(run: Run) -> PhaseResult:
     model.trainer = trainer
     device = trainer.strategy.root_device
     model.to(device).eval()
-    counts = {}
+    counts, collector = {}, PredictionCollector(run.container)
     with torch.no_grad():
         inference = cast(InnerEyeInference, model)
         inference.on_inference_start()
         for split in splits:
-            counts[split.value] = _run_split(run, inference, split, device)
+            counts[split.value] = _run_split(run, inference, split, device, collector)
         inference.on_inference_end()
-    return PhaseResult(details={"num_items": counts, "weights": run.weights_from})
+    evaluation = collector.write(run.folder, "inference")
+    details = {"num_items": counts, "weights": run.weights_from}
+    return PhaseResult(details=details | shown_intervals(evaluation, {}))
 
 
 def _wanted_splits(run: Run) -> list[ModelExecutionMode]:
@@ -69,7 +72,10 @@ def _wanted_splits(run: Run) -> list[ModelExecutionMode]:
     return [split for split in wanted if split not in missing]
 
 
-def _run_split(run: Run, model: InnerEyeInference, split: ModelExecutionMode, device: torch.device) -> int:
+def _run_split(
+    run: Run, model: InnerEyeInference, split: ModelExecutionMode, device: torch.device, collector: PredictionCollector
+) -> int:
+    """Run the hooks over one split and return its number of items; the predictions of the test split are collected."""
     num_items, name = 0, LOADERS[split]
     limit = getattr(run.container, f"limit_{name}_batches")
     if run.container.fast_dev_run:
@@ -79,6 +85,8 @@ def _run_split(run: Run, model: InnerEyeInference, split: ModelExecutionMode, de
         on_device = move_data_to_device(item, device)
         output = run.model.forward(model.get_inference_input(on_device))
         model.inference_step(on_device, batch_index, model_output=output)
+        if split is ModelExecutionMode.TEST:
+            collector.add(on_device, output)
         num_items += count_items(item)
     model.on_inference_epoch_end()
     if not num_items and limit != 0:

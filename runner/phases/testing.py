@@ -1,4 +1,4 @@
-"""Test: ``Trainer.test`` with the chosen weights on one device."""
+"""Test: ``Trainer.test`` with the chosen weights on one device, or ``Trainer.predict`` where that cannot be."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pytorch_lightning import Callback, LightningDataModule, LightningModule
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from runner.modules import InnerEyeInference
+from runner.phases.collecting import PredictionCollector, shown_intervals
 from runner.phases.weights import use_chosen_weights
 from runner.run_state import PhaseResult, Run
 from runner.trainer import container_callbacks, create_evaluation_trainer
@@ -17,21 +18,40 @@ from runner.training_guards import no_batches
 
 
 def test(run: Run) -> PhaseResult:
-    """Test the model, where it has a ``test_step`` and there is data for it."""
+    """Test the model, where it has a ``test_step`` and there is data for it, or else ``predict_step`` and its data.
+
+    What it predicts is written down and evaluated, where the model or the container gives that.
+    """
     if uses_inner_eye_inference(run.model):
         return PhaseResult(skipped="the model has an inference_step, which runs instead of test_step")
-    if not is_overridden("test_step", run.model):
-        return PhaseResult(skipped="the model has neither test_step nor InnerEyeInference's inference_step")
-    if not has_loader("test", run.model, run.data):
-        return PhaseResult(skipped="there is no test data: test_dataloader is not defined")
+    skipped = _reason_against("test_step", "test", run)
+    if skipped and _reason_against("predict_step", "predict", run):
+        return PhaseResult(skipped=skipped)
     use_chosen_weights(run)
-    counter = _ItemCounter()
-    trainer = create_evaluation_trainer(run, [counter, *container_callbacks(run.container)])
-    trainer.test(run.model, datamodule=run.data, verbose=False)
-    if not counter.num_items and trainer.limit_test_batches != 0:
-        raise no_batches("test")
+    counter, collector = _ItemCounter(), PredictionCollector(run.container)
+    trainer = create_evaluation_trainer(run, [counter, collector, *container_callbacks(run.container)])
+    if skipped:
+        trainer.predict(run.model, datamodule=run.data, return_predictions=False)
+    else:
+        trainer.test(run.model, datamodule=run.data, verbose=False)
+    limit = trainer.limit_predict_batches if skipped else trainer.limit_test_batches
+    if not counter.num_items and limit != 0:
+        raise no_batches("predict" if skipped else "test")
+    evaluation = collector.write(run.folder, "test")
+    if skipped and evaluation is None:
+        return PhaseResult(skipped=f"{skipped}; predict_step gives no scores and labels either")
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    return PhaseResult(metrics=metrics, details={"num_items": counter.num_items, "weights": run.weights_from})
+    details = {"num_items": counter.num_items, "weights": run.weights_from}
+    return PhaseResult(metrics, details | shown_intervals(evaluation, metrics))
+
+
+def _reason_against(step: str, split: str, run: Run) -> str | None:
+    """Return why *step* cannot run over the data of *split*; None if it can."""
+    if not is_overridden(step, run.model):
+        return f"the model has neither {step} nor InnerEyeInference's inference_step"
+    if not has_loader(split, run.model, run.data):
+        return f"there is no {split} data: {split}_dataloader is not defined"
+    return None
 
 
 def uses_inner_eye_inference(model: LightningModule) -> bool:
@@ -71,5 +91,9 @@ class _ItemCounter(Callback):
         self.num_items = 0
 
     def on_test_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, *_rest: Any) -> None:
+        del trainer, pl_module, outputs
+        self.num_items += count_items(batch)
+
+    def on_predict_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, *_rest: Any) -> None:
         del trainer, pl_module, outputs
         self.num_items += count_items(batch)

@@ -1,0 +1,104 @@
+"""Collects what a model predicts while it is tested, and writes predictions.csv and evaluation.json."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback
+
+from runner.container import LightningContainer
+from runner.evaluation.files import evaluate, write_evaluation, write_predictions
+from runner.evaluation.predictions import Batch, FormError, join_batches, read_batch
+from runner.run_folder import RunFolder
+
+log = logging.getLogger(__name__)
+
+
+class PredictionCollector(Callback):
+    """Keeps the scores and labels of every batch in the order of the data, and nothing else of it.
+
+    There is one device in all phases after training, so each item comes exactly once.
+    """
+
+    def __init__(self, container: LightningContainer) -> None:
+        self._container = container
+        self._batches: list[Batch] = []
+        self._num_silent = 0
+        self._problem = ""
+
+    def on_test_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, *_rest: Any) -> None:
+        """Keep what ``test_step`` returned."""
+        del trainer, pl_module
+        self.add(batch, outputs)
+
+    def on_predict_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, *_rest: Any) -> None:
+        """Keep what ``predict_step`` returned."""
+        del trainer, pl_module
+        self.add(batch, outputs)
+
+    def add(self, batch: Any, output: Any) -> None:
+        """Keep what the container's ``get_predictions`` says about a batch; exceptions of that are the user's."""
+        if self._problem:
+            return
+        found = self._container.get_predictions(batch, output)
+        if found is None:
+            self._num_silent += 1
+            return
+        try:
+            if not isinstance(found, Mapping):
+                raise FormError(f"needed is a mapping, not a {type(found).__name__}")
+            self._batches.append(read_batch({key: _on_cpu(value) for key, value in found.items()}))
+        except FormError as error:
+            self._problem = f"batch {self._num_silent + len(self._batches)}: {error}"
+            self._batches.clear()
+
+    def write(self, folder: RunFolder, phase: str) -> dict[str, Any] | None:
+        """Write the two files and return what evaluation.json says; None, with a warning, where the form is wrong.
+
+        Files of an earlier attempt are removed.
+
+        Raises:
+            OSError: the disk is full, and so on.
+        """
+        for path in (folder.predictions, folder.evaluation):
+            path.unlink(missing_ok=True)
+        try:
+            if self._problem:
+                raise FormError(self._problem)
+            if not self._batches:
+                return None
+            if self._num_silent:
+                raise FormError(f"{self._num_silent} of {self._num_silent + len(self._batches)} batches have none")
+            predictions = join_batches(self._batches)
+        except FormError as error:
+            log.warning("%s: predictions cannot be evaluated: %s (see docs/predictions.md)", phase, error)
+            return None
+        evaluation = evaluate(predictions, phase)
+        write_predictions(folder.predictions, predictions)
+        write_evaluation(folder.evaluation, evaluation)
+        return evaluation
+
+
+def shown_intervals(evaluation: dict[str, Any] | None, metrics: Mapping[str, float]) -> dict[str, Any]:
+    """Return the confidence interval of the main measure for results.json: its value, low and high end.
+
+    It stands under the name that the model logged the same number as (``test_acc``), else under its own.
+    """
+    if evaluation is None:
+        return {}
+    name: str = evaluation["main"]
+    interval = {key: evaluation["intervals"][name][key] for key in ("value", "low", "high")}
+    short = {"accuracy": "acc", "mae": "mae"}[name]
+    same = [each for each, value in metrics.items() if short in each and abs(value - interval["value"]) < 1e-5]
+    return {"intervals": {same[0] if same else name: interval}}
+
+
+def _on_cpu(value: Any) -> Any:
+    """Return tensors as NumPy arrays, of a type that NumPy has."""
+    if not isinstance(value, torch.Tensor):
+        return value
+    value = value.detach()
+    return (value.float() if value.dtype in (torch.bfloat16, torch.float16) else value).cpu().numpy()
