@@ -18,7 +18,7 @@ from runner.preparation import Plan, Prepared, prepare
 from runner.process_state import joined_run_folder, run_environment
 from runner.run_folder import RunFolder
 from runner.run_record import record, record_found, resume_command
-from runner.run_seal import seal_run, unseal_run
+from runner.run_seal import digests_of, seal_run, unseal_run
 from runner.status_file import StatusFile
 from runner.stop_signals import StopSignals
 
@@ -50,6 +50,12 @@ class RunResult:
         from runner.saliency.storage import SavedMaps
 
         return SavedMaps(RunFolder(self.folder).saliency)
+
+    def _repr_html_(self) -> str:
+        """Show metrics, curves and saliency maps in a notebook."""
+        from runner.reports.page import notebook_html
+
+        return notebook_html(RunFolder(self.folder))
 
 
 def run(
@@ -130,15 +136,20 @@ def execute(plan: Plan, context: RunContext, on_folder: Callable[[Path], None] =
                 with status.heartbeat():
                     return _run_recorded(plan, prepared, folder, status, context)
         finally:
-            _seal(folder, plan)
+            _report_and_seal(folder, plan)
     finally:
         if plan.trial is None:
             folder.unlock()
 
 
-def _seal(folder: RunFolder, plan: Plan) -> None:
+def _report_and_seal(folder: RunFolder, plan: Plan) -> None:
+    """Write report.html and digests.json, when nobody writes into the folder any more; neither may fail the run."""
+    from runner.reports.page import try_to_write_report
+
     try:
-        seal_run(folder, plan.trial.other_files if plan.trial is not None else ())
+        digests = digests_of(folder, plan.trial.other_files if plan.trial is not None else ())
+        try_to_write_report(folder, digests)
+        seal_run(folder, known=digests)
     except OSError as error:
         log.warning("the run has no %s, with which flipped bits are found: %s", folder.digests.name, error)
 

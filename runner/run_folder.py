@@ -167,6 +167,21 @@ class RunFolder:
         return self.path / "digests.json"
 
     @property
+    def evaluation(self) -> Path:
+        """How predictions and truth compare."""
+        return self.path / "evaluation.json"
+
+    @property
+    def predictions(self) -> Path:
+        """The prediction for each item of the test."""
+        return self.path / "predictions.csv"
+
+    @property
+    def report(self) -> Path:
+        """The run on one page."""
+        return self.path / "report.html"
+
+    @property
     def profiler(self) -> Path:
         """Folder of the profiler's files."""
         return self.path / "profiler"

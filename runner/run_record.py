@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import re
+import shlex
 from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
@@ -55,7 +56,7 @@ def _code_folder(container: LightningContainer) -> Path:
 
 def resume_command(folder: RunFolder) -> str:
     """Return the command that goes on with the run."""
-    return f"{program_name()} --resume={shown(folder.path)}"
+    return f"{program_name()} --resume={shlex.quote(str(shown(folder.path)))}"
 
 
 def shown(path: Path) -> Path:

@@ -1,0 +1,59 @@
+"""The records of run.log, as :mod:`runner.log_setup` writes them."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+MOST_BYTES = 2 * 2**20
+"""More of a log is not read, from its end."""
+
+_HEAD = re.compile(r"(\S+Z) ([A-Z]+) +rank\d+ (\S+) +(\S+?): (.*)")
+_NOISE = re.compile(r".*site-packages.*?: ", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class LogRecord:
+    """One message."""
+
+    time: str
+    level: str
+    phase: str
+    logger: str
+    text: str
+    """May have several lines."""
+
+    @property
+    def is_warning(self) -> bool:
+        """Whether it is a warning or worse, of the user's or our own code."""
+        if self.level not in ("WARNING", "ERROR", "CRITICAL") or self.traceback:
+            return False
+        return not (self.logger == "py.warnings" and _NOISE.match(self.text))
+
+    @property
+    def traceback(self) -> str:
+        """The traceback of an exception that ended a phase; empty in other records."""
+        head, _, rest = self.text.partition("\n")
+        return rest if head.endswith(" failed") and rest.startswith("Traceback") else ""
+
+
+def read_log(path: Path) -> list[LogRecord]:
+    """Return the records at the end of a log, the first of which may have lost its beginning.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        file.seek(max(file.seek(0, os.SEEK_END) - MOST_BYTES, 0))
+        lines = file.read(MOST_BYTES).decode("utf-8", "replace").splitlines()
+    found: list[LogRecord] = []
+    texts: list[list[str]] = []
+    for line in lines:
+        if head := _HEAD.fullmatch(line):
+            found.append(LogRecord(*head.groups()))
+            texts.append([head[5]])
+        elif texts:
+            texts[-1].append(line)
+    return [replace(each, text="\n".join(text).rstrip()) for each, text in zip(found, texts, strict=True)]
