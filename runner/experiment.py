@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +17,10 @@ from runner.preparation import Plan, Prepared, prepare
 from runner.process_state import joined_run_folder, run_environment
 from runner.run_folder import RunFolder
 from runner.run_record import record, record_found, resume_command
-from runner.run_seal import digests_of, seal_run, unseal_run
+from runner.run_seal import unseal_run
 from runner.status_file import StatusFile
 from runner.stop_signals import StopSignals
+from runner.usage import Usage
 
 if TYPE_CHECKING:
     from runner.run_state import PhaseResult, Run
@@ -117,6 +117,8 @@ def execute(plan: Plan, context: RunContext, on_folder: Callable[[Path], None] =
         RunFailedError: the run could not do what was asked.
         RunInterrupted: a signal stopped it.
     """
+    from runner.reports.page import report_and_seal
+
     prepared = prepare(plan)
     joined = joined_run_folder()
     if joined is not None:
@@ -136,22 +138,10 @@ def execute(plan: Plan, context: RunContext, on_folder: Callable[[Path], None] =
                 with status.heartbeat():
                     return _run_recorded(plan, prepared, folder, status, context)
         finally:
-            _report_and_seal(folder, plan)
+            report_and_seal(folder, plan.trial.other_files if plan.trial is not None else ())
     finally:
         if plan.trial is None:
             folder.unlock()
-
-
-def _report_and_seal(folder: RunFolder, plan: Plan) -> None:
-    """Write report.html and digests.json, when nobody writes into the folder any more; neither may fail the run."""
-    from runner.reports.page import try_to_write_report
-
-    try:
-        digests = digests_of(folder, plan.trial.other_files if plan.trial is not None else ())
-        try_to_write_report(folder, digests)
-        seal_run(folder, known=digests)
-    except OSError as error:
-        log.warning("the run has no %s, with which flipped bits are found: %s", folder.digests.name, error)
 
 
 def _run_recorded(
@@ -204,15 +194,14 @@ def _run_phases(plan: Plan, prepared: Prepared, status: StatusFile, stop: StopSi
             continue
         _enter(context, status, name)
         seed_everything(run.container.effective_random_seed, workers=True, verbose=False)  # whatever ran before
-        started = time.monotonic()
+        usage = Usage()
         outcome = phase(run)
-        seconds = time.monotonic() - started
         if not outcome.skipped:
             folder.add_results(name, {"metrics": outcome.metrics, **outcome.details})
-        _say_outcome(name, outcome, seconds)
+        _say_outcome(name, outcome, usage.seconds())
         if outcome.failed:
             raise RunFailedError(outcome.failed)
-        status.phase_completed(name, seconds, outcome.skipped)
+        status.phase_completed(name, usage.seconds(), outcome.skipped, usage.memory())
         if name == "saliency" and outcome.skipped and run.container.saliency_method != "none":
             log.warning("no saliency maps: %s", outcome.skipped)
     _warn_if_untested(status)

@@ -26,7 +26,9 @@ def record(plan: Plan, prepared: Prepared, folder: RunFolder) -> None:
     """Write config.yaml and environment.json, and say what is run."""
     values = prepared.values
     if folder.config.is_file():  # resumed: who set a value stays known
-        earlier = re.findall(r"^(\w+): .*  # (.*)$", folder.config.read_text(encoding="utf-8"), re.MULTILINE)
+        earlier = re.findall(
+            r"^(\w+): .*  # (.*?)(?:, default .*)?$", folder.config.read_text(encoding="utf-8"), re.MULTILINE
+        )
         known = dict(earlier)
         for name, origin in values.origins.items():
             if origin.startswith(folder.config.name):

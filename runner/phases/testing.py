@@ -31,7 +31,8 @@ def test(run: Run) -> PhaseResult:
     if not counter.num_items and trainer.limit_test_batches != 0:
         raise no_batches("test")
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    return PhaseResult(metrics=metrics, details={"num_items": counter.num_items, "weights": run.weights_from})
+    details = {"num_items": counter.num_items, "num_parameters": run.num_parameters, "weights": run.weights_from}
+    return PhaseResult(metrics=metrics, details=details)
 
 
 def uses_inner_eye_inference(model: LightningModule) -> bool:

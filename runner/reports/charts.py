@@ -62,7 +62,7 @@ def line_chart(title: str, series: Sequence[Series], x_name: str, *, mark: float
         x = frame.x.place(mark)
         parts.append(line(frame.at(x, 0), frame.at(x, 1), "mark"))
         top = frame.at(x, 1)
-        parts.append(text((top[0], top[1] - 1), "best", "tick", "end" if x > 0.5 else "start"))
+        parts.append(text((top[0], top[1] - 4), "best", "tick", "end" if x > 0.5 else "start"))
     for number, each in enumerate(series):
         parts += _line(frame, each, f"s{number % NUM_COLORS}", x_name)
     last = ", ".join(f"{each.name} ends at {_last(each.points)}" for each in series)

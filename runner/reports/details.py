@@ -105,7 +105,11 @@ def size_text(size: Any) -> str:
 def log(record: RunRecord) -> dict[str, Any]:
     """Return the different warnings with how often each came, and the last lines of the log."""
     counts = Counter((each.level, each.phase, each.text) for each in record.log if each.is_warning)
-    lines = list(itertools.chain.from_iterable(_lines(each.text, each.time, each.level) for each in record.log[-200:]))
+    lines = list(
+        itertools.chain.from_iterable(
+            _lines(each.text, each.time, each.level) for each in record.log[-400:] if each.is_own
+        )
+    )
     return {
         "warnings": [
             {"level": level, "phase": phase, "text": text, "count": count}

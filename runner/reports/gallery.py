@@ -126,7 +126,7 @@ def _tile(record: RunRecord, row: MapRow, explanation: Explanation, full: float)
         picture=picture,
         label=label,
         predicted=predicted,
-        score=format_number(row.score),
+        score=f"{row.score:.3f}",
         target=target,
         facts=facts,
         group=printable(label or predicted, 60),
@@ -172,9 +172,9 @@ def _probability(label: int | None, scores: Sequence[float] | Any) -> float | No
 
 
 def _alt(row: MapRow, label: str, predicted: str, target: str) -> str:
-    words = [f"image {row.index}", f"predicted {printable(predicted, 60)} ({format_number(row.score)})"]
+    words = [f"image {row.index}", f"predicted {printable(predicted, 60)} ({row.score:.3f})"]
     words += [f"label {printable(label, 60)}"] if label else []
-    words.append(f"map of class {printable(target, 60)}, strength {_strength(row)}")
+    words.append(f"map of {printable(target, 60)}, strength {_strength(row)}")
     if row.is_on_target is not None:
         words.append("its peak is on target" if row.is_on_target else "its peak is off target")
     return ", ".join(words)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from runner.metric_modes import mode_of
 from runner.number_text import format_seconds
 from runner.reports.curves import best_of
 from runner.reports.record import RunRecord, mapping, number_or_nan
@@ -107,6 +108,7 @@ def _measured(record: RunRecord) -> Iterator[Card]:
         yield Card("calibration error (ECE)", format_number(ece), "0 is best")
     phase = next((each for each in ("test", "inference", "train") if record.metrics_of(each)), "")
     shown = [(name, value) for name, value in record.metrics_of(phase).items() if not _is_known(name, known)]
+    shown.sort(key=lambda each: mode_of(each[0]) != "max")  # an accuracy tells more than a loss
     items = record.results.get(phase, {}).get("num_items")
     for name, value in shown[: 1 if known else 3]:
         yield Card(name, format_number(value), f"n = {items}" if isinstance(items, int) else phase)

@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from runner.log_setup import THIRD_PARTY
+
 MOST_BYTES = 2 * 2**20
 """More of a log is not read, from its end."""
 
@@ -24,6 +26,11 @@ class LogRecord:
     logger: str
     text: str
     """May have several lines."""
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is more than the chatter of libraries."""
+        return self.level != "INFO" or self.logger.partition(".")[0] not in THIRD_PARTY
 
     @property
     def is_warning(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from runner.atomic_files import write_text
@@ -26,16 +26,27 @@ NOTEBOOK_HEIGHT = 640
 """Of the frame in a notebook, in pixels."""
 
 
-def try_to_write_report(folder: RunFolder, digests: Mapping[str, str]) -> None:
-    """Write report.html at the end of a run, whatever that was; a report that cannot be made is a warning.
+def report_and_seal(folder: RunFolder, leave_out: Collection[str] = ()) -> None:
+    """Write report.html and digests.json at the end of an attempt, when nobody else writes into the folder any more.
+
+    What cannot be written is a warning: it must not hide how the run ended.
 
     Args:
         folder: The run.
-        digests: The sha256 of its files by name.
+        leave_out: Names of files that others write to, which have no digests.
     """
     try:
+        digests = digests_of(folder, leave_out)
+        _try_to_write(folder, digests)
+        seal_run(folder, known=digests)
+    except OSError as error:
+        log.warning("the run has no %s, with which flipped bits are found: %s", folder.digests.name, error)
+
+
+def _try_to_write(folder: RunFolder, digests: Mapping[str, str]) -> None:
+    try:
         write_text(folder.report, report_page(folder, digests))
-    except Exception as error:  # it must not hide how the run ended
+    except Exception as error:  # whatever is in the folder
         reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
         log.warning("no %s: %s", folder.report.name, reason)
 

@@ -112,7 +112,7 @@ class RunRecord:
 
     def class_name(self, index: int) -> str:
         """Return what class number *index* is called."""
-        return self.classes[index] if 0 <= index < len(self.classes) else str(index)
+        return self.classes[index] if 0 <= index < len(self.classes) else f"class {index}"
 
     def _json(self, name: str) -> dict[str, Any]:
         value = self._read(name, lambda: json.loads((self.folder.path / name).read_text(encoding="utf-8")))

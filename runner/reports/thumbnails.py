@@ -26,6 +26,10 @@ _TRIES = ((176, 80), (160, 70), (144, 55), (112, 45), (80, 30), (48, 15))
 PIXELATED = 48
 """Smaller images are shown in squares, not blurred."""
 
+_PAD = 4
+_BLUR = 1.3
+"""Pixels: standard deviation of what smooths an outline."""
+
 _MOST_OUTLINE = 3000
 """Characters of an outline; coarser ones are shorter."""
 
@@ -92,16 +96,26 @@ def _webp(picture: Image.Image, quality: int) -> bytes:
     return file.getvalue()
 
 
+def _smoothed(mask: Array) -> Array:
+    """Return a mask, float (H, W), in which stairs of single pixels along an edge are flat."""
+    kernel = np.exp(-0.5 * (np.arange(-4, 5) / _BLUR) ** 2)
+    kernel /= kernel.sum()
+    for axis in (0, 1):
+        mask = np.apply_along_axis(np.convolve, axis, mask, kernel, mode="same")
+    return mask
+
+
 def _outline(truth: Array) -> str:
-    """Return the edge of the truth, bool (H, W), as closed lines half way between the pixels in it and those outside.
+    """Return the edge of the truth, bool (H, W), as closed lines without the stairs that pixels make.
 
     By marching squares (Lorensen and Cline 1987), as scikit-image has them.
     """
     measure: Any = import_module("skimage.measure")  # late: it takes long to load
-    contours = measure.find_contours(np.pad(truth, 1).astype(float), 0.5)
+    padded = np.pad(truth, _PAD).astype(float)
+    contours = measure.find_contours(_smoothed(padded), 0.5) or measure.find_contours(padded, 0.5)
     text = ""
-    for tolerance in (0.2, 0.6, 1.5, 4.0, 10.0):
-        lines = [measure.approximate_polygon(each, tolerance) - 0.5 for each in contours]
+    for tolerance in (0.05, 0.2, 0.6, 1.5, 4.0, 10.0):
+        lines = [measure.approximate_polygon(each, tolerance) - (_PAD - 0.5) for each in contours]
         text = "".join(f"M{'L'.join(f'{x:.4g} {y:.4g}' for y, x in each)}Z" for each in lines if len(each) > 2)
         if len(text) <= _MOST_OUTLINE:
             break
