@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runner.shown import printable
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -25,17 +29,9 @@ def html_page(template: str, *, styles: Sequence[str], scripts: Sequence[str] = 
         scripts: Files that make up the one script element.
         **values: For the template.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["shown"] = printable
+    environment = _environment()
     style = "".join(environment.get_template(name).render(values) for name in styles)
     script = "".join((_TEMPLATES / name).read_text(encoding="utf-8") for name in scripts)
     return environment.get_template(template).render(
@@ -46,15 +42,27 @@ def html_page(template: str, *, styles: Sequence[str], scripts: Sequence[str] = 
     )
 
 
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    """Return what compiles each template once."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["shown"] = printable
+    return environment
+
+
 def _policy(style: str, script: str) -> str:
     allowed = ["default-src 'none'", "img-src data:", f"style-src {_hash(style)}"]
     allowed += [f"script-src {_hash(script)}"] if script else []
-    return _joined([*allowed, "base-uri 'none'", "form-action 'none'"])
+    return "; ".join([*allowed, "base-uri 'none'", "form-action 'none'"])
 
 
 def _hash(content: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
-
-
-def _joined(parts: Iterable[str]) -> str:
-    return "; ".join(parts)

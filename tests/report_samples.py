@@ -92,7 +92,7 @@ def make_maps(folder: SaliencyFolder, num_images: int) -> None:
         label, y, x = index % 2, *chance.integers(14, 50, 2)
         truth = (rows - y) ** 2 + (columns - x) ** 2 < 49
         image = 0.3 * chance.random((3, 64, 64)) + 0.5 * (truth & (label == 1))
-        at_y, at_x = (y, x) if index % 4 else (63 - y, 63 - x)
+        at_y, at_x = (y, x) if index % 4 != 1 else (63 - y, 63 - x)
         raw = np.exp(-((rows - at_y) ** 2 + (columns - at_x) ** 2) / 90) * (0.002 if index % 5 == 0 else 0.3)
         found = scaled_maps(raw[None] + 0.0001 * chance.random((1, 64, 64)))
         sure = 0.55 + 0.4 * chance.random()

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from runner.number_text import format_seconds
+from runner.reports.log_records import LogRecord
 from runner.reports.record import RunRecord, number_or_nan
 from runner.shown import format_number
 
@@ -105,11 +106,7 @@ def size_text(size: Any) -> str:
 def log(record: RunRecord) -> dict[str, Any]:
     """Return the different warnings with how often each came, and the last lines of the log."""
     counts = Counter((each.level, each.phase, each.text) for each in record.log if each.is_warning)
-    lines = list(
-        itertools.chain.from_iterable(
-            _lines(each.text, each.time, each.level) for each in record.log[-400:] if each.is_own
-        )
-    )
+    lines = list(itertools.chain.from_iterable(_lines(each) for each in record.log[-400:] if each.is_own))
     return {
         "warnings": [
             {"level": level, "phase": phase, "text": text, "count": count}
@@ -121,9 +118,10 @@ def log(record: RunRecord) -> dict[str, Any]:
     }
 
 
-def _lines(text: str, time: str, level: str) -> list[str]:
-    first, *rest = text.splitlines() or [""]
-    return [f"{time.rpartition('T')[2]} {level:7} {first}", *(f"         {each}" for each in rest)]
+def _lines(record: LogRecord) -> list[str]:
+    first, *rest = record.text.splitlines() or [""]
+    rest = [] if record.traceback else rest  # which stands at the top of the page
+    return [f"{record.time.rpartition('T')[2]} {record.level:7} {first}", *(f"         {each}" for each in rest)]
 
 
 @dataclass(frozen=True)

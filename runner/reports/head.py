@@ -11,6 +11,7 @@ from typing import Any
 from runner.metric_modes import mode_of
 from runner.number_text import format_seconds
 from runner.reports.curves import best_of
+from runner.reports.log_records import users_part
 from runner.reports.record import RunRecord, mapping, number_or_nan
 from runner.run_record import resume_command
 from runner.shown import format_number
@@ -74,10 +75,12 @@ def _end(record: RunRecord) -> dict[str, str] | None:
         return None
     said = {"failed": "It failed", "interrupted": "It was stopped", "killed": "It was killed"}.get(state, "It ended")
     traces = [each.traceback for each in record.log if each.traceback]
+    trace = traces[-1] if traces and state == "failed" else ""
     return {
         "what": f"{said} in phase {status.get('phase', 'unknown')}.",
         "reason": str(status.get("exit_reason") or ""),
-        "traceback": traces[-1] if traces and state == "failed" else "",
+        "traceback": users_part(trace),
+        "whole_traceback": trace,
         "resume": resume_command(record.folder),
     }
 

@@ -12,6 +12,10 @@ from runner.log_setup import THIRD_PARTY
 MOST_BYTES = 2 * 2**20
 """More of a log is not read, from its end."""
 
+MACHINERY = ("/pytorch_lightning/", "/lightning_fabric/", "/torch/", "/importlib/", "<frozen importlib")
+"""Of files whose steps in a traceback say nothing to the user."""
+
+_HERE = str(Path(__file__).parents[1])
 _HEAD = re.compile(r"(\S+Z) ([A-Z]+) +rank\d+ (\S+) +(\S+?): (.*)")
 _NOISE = re.compile(r".*site-packages.*?: ", re.DOTALL)
 
@@ -44,6 +48,18 @@ class LogRecord:
         """The traceback of an exception that ended a phase; empty in other records."""
         head, _, rest = self.text.partition("\n")
         return rest if head.endswith(" failed") and rest.startswith("Traceback") else ""
+
+
+def users_part(traceback: str) -> str:
+    """Return a traceback without the steps at its beginning that are neither the user's nor of a library he calls."""
+    head, *frames = traceback.split('\n  File "')
+    first = next((place for place, frame in enumerate(frames) if not _is_machinery(frame)), 0)
+    return '\n  File "'.join([head, *frames[first:]])
+
+
+def _is_machinery(frame: str) -> bool:
+    file = frame.partition('"')[0]
+    return file.startswith(_HERE) or any(package in file for package in MACHINERY)
 
 
 def read_log(path: Path) -> list[LogRecord]:

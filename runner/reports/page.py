@@ -16,7 +16,7 @@ from runner.reports.curves import curves
 from runner.reports.gallery import gallery
 from runner.reports.head import cards, head
 from runner.reports.record import RunRecord
-from runner.reports.scores import NUM_SHADES, scores
+from runner.reports.scores import NUM_SHADES, scores, why_skipped
 from runner.run_folder import RunFolder
 from runner.run_seal import digests_of, recorded_digests, seal_run
 
@@ -98,6 +98,7 @@ def _page(record: RunRecord, values: Mapping[str, Any], *, is_whole: bool) -> st
     parts["gallery"] = part("the saliency maps", gallery)
     if is_whole:
         parts["scores"] = part("the test", scores)
+        parts["no_maps"] = why_skipped(record, "saliency")
         parts["parameters"] = details.parameters(record)
         parts["phases"] = part("times", details.phases) or []
         parts["commands"] = part("the commands", commands) or []

@@ -9,7 +9,7 @@ from typing import Any
 
 from runner.axes import number_axis
 from runner.reports.charts import NUM_COLORS, Chart, Series, scatter, shared_axis, square_chart, unit_frame
-from runner.reports.record import RunRecord, number_or_nan
+from runner.reports.record import RunRecord, mapping, number_or_nan
 from runner.shown import format_number, printable
 from runner.svg import Frame, dot, line, svg
 
@@ -55,7 +55,7 @@ def scores(record: RunRecord) -> dict[str, Any]:
         "kind": evaluation.get("kind"),
         "num_items": evaluation.get("num_items"),
         "metrics": [(name, format_number(value)) for name, value in record.metrics_of(phase).items()][:MOST_ROWS],
-        "skipped": _skipped(record, phase),
+        "skipped": why_skipped(record, phase),
         "confusion": None,
         "classes": [],
         "charts": [],
@@ -68,10 +68,9 @@ def scores(record: RunRecord) -> dict[str, Any]:
     return found
 
 
-def _skipped(record: RunRecord, phase: str) -> str:
-    phases = record.status.get("phases")
-    outcome = phases.get(phase) if isinstance(phases, dict) else None
-    return str(outcome.get("reason", "")) if isinstance(outcome, dict) else ""
+def why_skipped(record: RunRecord, phase: str) -> str:
+    """Return why a phase did not apply; empty where it did."""
+    return str(mapping(mapping(record.status.get("phases")).get(phase)).get("reason", ""))
 
 
 def _confusion(evaluation: Mapping[str, Any]) -> Confusion | None:

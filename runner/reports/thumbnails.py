@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -96,9 +97,14 @@ def _webp(picture: Image.Image, quality: int) -> bytes:
     return file.getvalue()
 
 
-def _smoothed(mask: Array) -> Array:
+def _blur_of(mask: Array) -> float:
+    """Return how much an outline is smoothed: less for small regions, which must not shrink."""
+    return min(_BLUR, math.sqrt(float(mask.sum()) / math.pi) / 4)
+
+
+def _smoothed(mask: Array, blur: float) -> Array:
     """Return a mask, float (H, W), in which stairs of single pixels along an edge are flat."""
-    kernel = np.exp(-0.5 * (np.arange(-4, 5) / _BLUR) ** 2)
+    kernel = np.exp(-0.5 * (np.arange(-4, 5) / blur) ** 2)
     kernel /= kernel.sum()
     for axis in (0, 1):
         mask = np.apply_along_axis(np.convolve, axis, mask, kernel, mode="same")
@@ -112,7 +118,7 @@ def _outline(truth: Array) -> str:
     """
     measure: Any = import_module("skimage.measure")  # late: it takes long to load
     padded = np.pad(truth, _PAD).astype(float)
-    contours = measure.find_contours(_smoothed(padded), 0.5) or measure.find_contours(padded, 0.5)
+    contours = measure.find_contours(_smoothed(padded, _blur_of(truth)), 0.5) or measure.find_contours(padded, 0.5)
     text = ""
     for tolerance in (0.05, 0.2, 0.6, 1.5, 4.0, 10.0):
         lines = [measure.approximate_polygon(each, tolerance) - (_PAD - 0.5) for each in contours]
