@@ -57,7 +57,7 @@ def _code(record: RunRecord) -> list[Command]:
         return []
     text = f"git checkout {shlex.quote(str(commit))}"
     if record.folder.diff.is_file():
-        text += f" && git apply {shlex.quote(str(record.folder.diff))}"
+        text += f" && git apply {shlex.quote(str(shown(record.folder.diff)))}"
     return [Command("get its code", text)]
 
 
