@@ -294,6 +294,8 @@ def _print_result(result: Any) -> None:
     print(f"{result.model}  {format_metrics(after or trained)}".rstrip())
     if folder.contact_sheet.is_file():
         print(f"saliency maps: {shown(folder.contact_sheet)}")
+    if folder.report.is_file():
+        print(f"report: {shown(folder.report)}")
     print(shown(result.folder))
 
 

@@ -131,6 +131,7 @@ def execute(plan: Plan, context: RunContext, on_folder: Callable[[Path], None] =
         folder = RunFolder.create((plan.output_to or Path("outputs")).expanduser().absolute(), prepared.name)
     try:
         unseal_run(folder)
+        folder.report.unlink(missing_ok=True)  # of an earlier attempt
         on_folder(folder.path)
         try:
             with log_to_file(folder.log, context):

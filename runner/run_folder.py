@@ -182,6 +182,11 @@ class RunFolder:
         return self.path / "report.html"
 
     @property
+    def own_report(self) -> Path:
+        """Where a report.html is kept that the container's create_report wrote."""
+        return self.path / "report_of_container.html"
+
+    @property
     def profiler(self) -> Path:
         """Folder of the profiler's files."""
         return self.path / "profiler"

@@ -263,7 +263,6 @@ class TestLog:
 class TestFiles:
     def test_a_report_is_part_of_the_seal(self, tmp_path: Path) -> None:
         folder = make_run(tmp_path / "run", num_images=1)
-        (folder.checkpoints / "last.ckpt").unlink()
         report_and_seal(folder)
         assert check_run(folder).is_whole
         folder.report.write_text("changed")
@@ -272,6 +271,13 @@ class TestFiles:
         assert check_run(folder).is_whole
         folder.report.write_text("changed")
         unseal_run(folder)  # what can be made anew does not keep a run from going on
+
+    def test_what_create_report_wrote_is_kept(self, tmp_path: Path) -> None:
+        folder = make_run(tmp_path / "run", num_images=0)
+        folder.report.write_text("by the container")
+        report_and_seal(folder)
+        assert folder.own_report.read_text() == "by the container"
+        assert "report_of_container.html" in folder.report.read_text()
 
     @pytest.mark.parametrize("error", [ValueError("odd"), OSError(28, "No space left on device"), RecursionError()])
     def test_a_report_that_cannot_be_made_is_a_warning(

@@ -28,7 +28,7 @@ def commands(record: RunRecord) -> list[Command]:
     arguments = record.environment.get("command_line")
     if isinstance(arguments, list) and arguments:
         typed = shlex.join(str(each) for each in arguments[1:])
-        found.append(Command("as it was started", f"{program_name()} {typed}".rstrip()))
+        found.append(Command("as it was started the last time", f"{program_name()} {typed}".rstrip()))
     found.append(Command("go on with what is missing", resume_command(folder)))
     found += [*_saliency(record), *_code(record)]
     again = Command("check its files, and make this page anew", f"{program_name()} runs verify {_quoted(folder)} && "

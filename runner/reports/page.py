@@ -36,6 +36,9 @@ def report_and_seal(folder: RunFolder, leave_out: Collection[str] = ()) -> None:
         leave_out: Names of files that others write to, which have no digests.
     """
     try:
+        if folder.report.is_file():
+            folder.report.replace(folder.own_report)
+            log.warning("the container's %s is kept as %s", folder.report.name, folder.own_report.name)
         digests = digests_of(folder, leave_out)
         _try_to_write(folder, digests)
         seal_run(folder, known=digests)
