@@ -99,6 +99,7 @@ def _dispatch(request: Request, argv: Sequence[str], outcome: dict[str, Any]) ->
         "queue": _queue,
         "work": _work,
         "runs": _runs,
+        "report": _report,
         "trial": _trial,
     }
     command = "list" if request.list else request.command
@@ -185,6 +186,15 @@ def _runs(request: Request) -> int:
     lines, is_good = runs_command(request.arguments, Path(request.output_to or "outputs").expanduser().absolute())
     print("\n".join(lines))
     return EXIT_DONE if is_good else EXIT_FAILED
+
+
+def _report(request: Request) -> int:
+    from runner.report_command import report_command
+    from runner.run_record import shown
+
+    outputs = Path(request.output_to or "outputs").expanduser().absolute()
+    print(shown(report_command(request.arguments[0], outputs, opens=request.open)))
+    return EXIT_DONE
 
 
 def _trial(request: Request) -> int:
@@ -284,6 +294,8 @@ def _print_result(result: Any) -> None:
     print(f"{result.model}  {format_metrics(after or trained)}".rstrip())
     if folder.contact_sheet.is_file():
         print(f"saliency maps: {shown(folder.contact_sheet)}")
+    if folder.report.is_file():
+        print(f"report: {shown(folder.report)}")
     print(shown(result.folder))
 
 

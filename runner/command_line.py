@@ -20,10 +20,11 @@ COMMANDS = {
     "work": "Run what lies in the queue, until it is empty.",
     "queue": "Show the queue; queue pause|resume|cancel|retry NAME[/TRIAL], queue priority NAME NUMBER change it.",
     "runs": "runs verify [RUN ...]: compare every file of runs and sweeps with its digest.",
+    "report": "RUN: make report.html of a run or a sweep anew; --open shows it.",
     "trial": "FOLDER NUMBER: run one trial of a sweep; the supervisor calls this.",
 }
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
-_NUM_ARGUMENTS = {"new": (1, 1), "trial": (2, 2), "queue": (0, 3), "runs": (0, 10_000)}
+_NUM_ARGUMENTS = {"new": (1, 1), "trial": (2, 2), "queue": (0, 3), "runs": (0, 10_000), "report": (1, 1)}
 _NEGATIVE_NUMBER = re.compile(r"-(\d|\.\d|inf|nan)")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
@@ -78,6 +79,7 @@ OPTIONS = {
     "quiet": Option("Print only warnings, errors and the last lines."),
     "log_level": Option("Least level to print: debug, info, warning, error or critical (default info).", "LEVEL"),
     "json": Option("Let the last line of stdout be a JSON object with the outcome."),
+    "open": Option("With the command report: show the page in the browser."),
     "version": Option("Print the version, and stop."),
     "help": Option("Show this; with --model=NAME also every parameter of that container."),
 }
@@ -131,6 +133,7 @@ class Request:
     quiet: bool = False
     log_level: str = "INFO"
     json: bool = False
+    open: bool = False
     version: bool = False
     help: bool = False
     overrides: tuple[Override, ...] = field(default=())
@@ -223,7 +226,11 @@ def _check_positional(command: str, positional: Sequence[str]) -> None:
         hint = f"the command {extra} comes first" if command == "run" and extra in COMMANDS else ""
         raise UsageError(f"Unexpected argument {extra!r}; {hint or 'options look like --name=value'}.")
     if len(positional) < least:
-        needs = {"new": "the name of the container to write: new MyContainer", "trial": "a sweep and a number"}
+        needs = {
+            "new": "the name of the container to write: new MyContainer",
+            "trial": "a sweep and a number",
+            "report": "a run or a sweep: report outputs/latest",
+        }
         raise UsageError(f"{command} needs {needs[command]}.")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +17,10 @@ from runner.preparation import Plan, Prepared, prepare
 from runner.process_state import joined_run_folder, run_environment
 from runner.run_folder import RunFolder
 from runner.run_record import record, record_found, resume_command
-from runner.run_seal import seal_run, unseal_run
+from runner.run_seal import unseal_run
 from runner.status_file import StatusFile
 from runner.stop_signals import StopSignals
+from runner.usage import Usage
 
 if TYPE_CHECKING:
     from runner.run_state import PhaseResult, Run
@@ -50,6 +50,12 @@ class RunResult:
         from runner.saliency.storage import SavedMaps
 
         return SavedMaps(RunFolder(self.folder).saliency)
+
+    def _repr_html_(self) -> str:
+        """Show metrics, curves and saliency maps in a notebook."""
+        from runner.reports.page import notebook_html
+
+        return notebook_html(RunFolder(self.folder))
 
 
 def run(
@@ -111,6 +117,8 @@ def execute(plan: Plan, context: RunContext, on_folder: Callable[[Path], None] =
         RunFailedError: the run could not do what was asked.
         RunInterrupted: a signal stopped it.
     """
+    from runner.reports.page import report_and_seal
+
     prepared = prepare(plan)
     joined = joined_run_folder()
     if joined is not None:
@@ -123,6 +131,7 @@ def execute(plan: Plan, context: RunContext, on_folder: Callable[[Path], None] =
         folder = RunFolder.create((plan.output_to or Path("outputs")).expanduser().absolute(), prepared.name)
     try:
         unseal_run(folder)
+        folder.report.unlink(missing_ok=True)  # of an earlier attempt
         on_folder(folder.path)
         try:
             with log_to_file(folder.log, context):
@@ -130,17 +139,10 @@ def execute(plan: Plan, context: RunContext, on_folder: Callable[[Path], None] =
                 with status.heartbeat():
                     return _run_recorded(plan, prepared, folder, status, context)
         finally:
-            _seal(folder, plan)
+            report_and_seal(folder, plan.trial.other_files if plan.trial is not None else ())
     finally:
         if plan.trial is None:
             folder.unlock()
-
-
-def _seal(folder: RunFolder, plan: Plan) -> None:
-    try:
-        seal_run(folder, plan.trial.other_files if plan.trial is not None else ())
-    except OSError as error:
-        log.warning("the run has no %s, with which flipped bits are found: %s", folder.digests.name, error)
 
 
 def _run_recorded(
@@ -165,9 +167,7 @@ def _run_recorded(
         status.update(state="failed", exit_reason=redact(f"{type(error).__name__}: {error}"))
         logging.getLogger(FILE_ONLY).exception("phase %s failed", context.phase)
         raise
-    result = _result(prepared, folder, status)
-    status.update(state="completed", phase="end", exit_reason="done")
-    return result
+    return _result(prepared, folder, status)
 
 
 def _run_phases(plan: Plan, prepared: Prepared, status: StatusFile, stop: StopSignals, context: RunContext) -> None:
@@ -194,22 +194,22 @@ def _run_phases(plan: Plan, prepared: Prepared, status: StatusFile, stop: StopSi
             continue
         _enter(context, status, name)
         seed_everything(run.container.effective_random_seed, workers=True, verbose=False)  # whatever ran before
-        started = time.monotonic()
+        usage = Usage()
         outcome = phase(run)
-        seconds = time.monotonic() - started
         if not outcome.skipped:
             folder.add_results(name, {"metrics": outcome.metrics, **outcome.details})
-        _say_outcome(name, outcome, seconds)
+        _say_outcome(name, outcome, usage.seconds())
         if outcome.failed:
             raise RunFailedError(outcome.failed)
-        status.phase_completed(name, seconds, outcome.skipped)
+        status.phase_completed(name, usage.seconds(), outcome.skipped, usage.memory())
         if name == "saliency" and outcome.skipped and run.container.saliency_method != "none":
             log.warning("no saliency maps: %s", outcome.skipped)
     _warn_if_untested(status)
     _enter(context, status, "report")
     prepared.container.create_report()
-    upload(run)
     _compare_with_expected(prepared.container, folder)
+    status.update(state="completed", phase="end", exit_reason="done")
+    upload(run)
 
 
 def _set_up(prepared: Prepared, folder: RunFolder, stop: StopSignals) -> Run:

@@ -75,7 +75,7 @@ def config_text(values: ContainerValues, model: str, *, docs: bool) -> str:
                 lines += [f"# {text}" for text in _explanation(parameter)]
                 lines.append(line)
             else:
-                lines.append(f"{line}  # {_one_line(values.origin(name))}")
+                lines.append(f"{line}  # {_one_line(values.origin(name))}{_said_default(values, name)}")
     return "\n".join(lines) + "\n"
 
 
@@ -107,6 +107,19 @@ def _yaml_line(parameter: param.Parameter[Any], name: str, value: Any) -> str:
         return f"{name}: {to_yaml(parameter, value)}"
     except ValueError as error:
         return f"# {name}: {_one_line(str(error))}"
+
+
+def _said_default(values: ContainerValues, name: str) -> str:
+    """Return what the value would be if nobody had set it, behind who did; nothing where nobody did."""
+    if values.origin(name) == "default":
+        return ""
+    cls = type(values.container)
+    parameter = (LightningContainer if name in LightningContainer.param else cls).param[name]
+    hidden = isinstance(parameter.default, str) and is_secret(name)
+    try:
+        return "" if hidden else f", default {_one_line(to_yaml(cls.param[name], parameter.default))}"
+    except ValueError:
+        return ""
 
 
 def _default_text(parameter: param.Parameter[Any], value: Any) -> str:

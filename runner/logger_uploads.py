@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,9 @@ import numpy as np
 from PIL import Image
 from pytorch_lightning.loggers import MLFlowLogger, TensorBoardLogger, WandbLogger
 
+from runner.reports.page import report_page
 from runner.run_folder import RunFolder
+from runner.run_seal import digests_of
 from runner.saliency.storage import SaliencyFolder
 
 if TYPE_CHECKING:
@@ -28,18 +31,19 @@ def upload(run: Run) -> None:
     """Send the contact sheet, pictures of single saliency maps and report.html, where they are there.
 
     A picture is tagged with its image's index in the data set, in the logger's own run. TensorBoard gets the pictures
-    only, other loggers than these three nothing. What a logger raises is a warning: the files are in the run folder.
+    only, other loggers than these three nothing. The report is that of this moment; the one in the folder comes after.
+    What a logger raises is a warning: the files are in the run folder.
     """
-    pictures = pictures_of(run.folder)
-    report = run.folder.report if run.folder.report.is_file() else None
-    if not pictures and report is None:
-        return
-    step = int(run.folder.read_results().get("train", {}).get("steps", 0))
-    for logger in run.loggers:
-        try:
-            _send(logger, pictures, report, step, run.folder.path.name)
-        except Exception as error:  # whatever a server, a disk or another version of a package makes of it
-            log.warning("%s did not take the pictures and the report of the run: %s", type(logger).__name__, error)
+    pictures, step = pictures_of(run.folder), int(run.folder.read_results().get("train", {}).get("steps", 0))
+    with tempfile.TemporaryDirectory(prefix=".", suffix=".tmp", dir=run.folder.path) as scratch:
+        report = Path(scratch, run.folder.report.name)
+        for logger in run.loggers:
+            try:
+                if isinstance(logger, MLFlowLogger | WandbLogger) and not report.exists():
+                    report.write_text(report_page(run.folder, digests_of(run.folder)), encoding="utf-8")
+                _send(logger, pictures, report, step, run.folder.path.name)
+            except Exception as error:  # whatever a server, a disk or another version of a package makes of it
+                log.warning("%s did not take the pictures and the report of the run: %s", type(logger).__name__, error)
 
 
 def pictures_of(folder: RunFolder) -> dict[str, Path]:
@@ -51,7 +55,7 @@ def pictures_of(folder: RunFolder) -> dict[str, Path]:
     return {path.stem: path for path in found if path.is_file()}
 
 
-def _send(logger: Logger, pictures: dict[str, Path], report: Path | None, step: int, name: str) -> None:
+def _send(logger: Logger, pictures: dict[str, Path], report: Path, step: int, name: str) -> None:
     if isinstance(logger, TensorBoardLogger):
         for tag, path in pictures.items():
             with Image.open(path) as picture:
@@ -61,13 +65,12 @@ def _send(logger: Logger, pictures: dict[str, Path], report: Path | None, step: 
     elif isinstance(logger, MLFlowLogger):
         for path in pictures.values():
             logger.experiment.log_artifact(logger.run_id, str(path), "saliency")
-        if report is not None:
-            logger.experiment.log_artifact(logger.run_id, str(report))
+        logger.experiment.log_artifact(logger.run_id, str(report))
     elif isinstance(logger, WandbLogger):
         _send_to_wandb(logger, pictures, report, step, name)
 
 
-def _send_to_wandb(logger: WandbLogger, pictures: dict[str, Path], report: Path | None, step: int, name: str) -> None:
+def _send_to_wandb(logger: WandbLogger, pictures: dict[str, Path], report: Path, step: int, name: str) -> None:
     import wandb
 
     sheet = {tag: path for tag, path in pictures.items() if not tag.isdigit()}
@@ -76,7 +79,6 @@ def _send_to_wandb(logger: WandbLogger, pictures: dict[str, Path], report: Path 
         if chosen:
             captions = [f"{name} {tag}" for tag in chosen]
             logger.log_image(key, [str(path) for path in chosen.values()], step, caption=captions)
-    if report is not None:
-        artifact = wandb.Artifact(f"report-{logger.experiment.id}", type="report")
-        artifact.add_file(str(report))
-        logger.experiment.log_artifact(artifact)
+    artifact = wandb.Artifact(f"report-{logger.experiment.id}", type="report")
+    artifact.add_file(str(report))
+    logger.experiment.log_artifact(artifact)

@@ -13,6 +13,9 @@ from runner.atomic_files import write_text
 
 KEYS = ("epoch", "step")
 
+L_RATE = "l_rate"
+"""Column of the learning rate, which is no result."""
+
 
 class MetricsTable:
     """Writes metrics.csv.
@@ -92,7 +95,9 @@ def last_row(path: Path) -> dict[str, float]:
     """Return the metrics of the last row that has any."""
     rows = _read(path)[1] if path.is_file() else []
     texts = rows[-1] if rows else {}
-    return {name: float(text) for name, text in texts.items() if text and name not in KEYS}
+    return {
+        name: float(text) for name, text in texts.items() if text and name not in KEYS and not name.startswith(L_RATE)
+    }
 
 
 def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:

@@ -172,11 +172,6 @@ class RunFolder:
         return self.saliency / "contact_sheet.png"
 
     @property
-    def report(self) -> Path:
-        """The run on one page."""
-        return self.path / "report.html"
-
-    @property
     def wandb(self) -> Path:
         """Folder of Weights & Biases, which goes on writing there: its service at once, ``wandb sync`` much later."""
         return self.path / "wandb"
@@ -189,6 +184,16 @@ class RunFolder:
     def last_words(self, rank: int) -> Path:
         """Why another process of the training failed; the first one reads and removes it."""
         return self.path / f".rank{rank}.tmp"
+
+    @property
+    def report(self) -> Path:
+        """The run on one page."""
+        return self.path / "report.html"
+
+    @property
+    def own_report(self) -> Path:
+        """Where a report.html is kept that the container's create_report wrote."""
+        return self.path / "report_of_container.html"
 
     @property
     def profiler(self) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import re
+import shlex
 from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
@@ -25,7 +26,9 @@ def record(plan: Plan, prepared: Prepared, folder: RunFolder) -> None:
     """Write config.yaml and environment.json, and say what is run."""
     values = prepared.values
     if folder.config.is_file():  # resumed: who set a value stays known
-        earlier = re.findall(r"^(\w+): .*  # (.*)$", folder.config.read_text(encoding="utf-8"), re.MULTILINE)
+        earlier = re.findall(
+            r"^(\w+): .*  # (.*?)(?:, default .*)?$", folder.config.read_text(encoding="utf-8"), re.MULTILINE
+        )
         known = dict(earlier)
         for name, origin in values.origins.items():
             if origin.startswith(folder.config.name):
@@ -55,7 +58,7 @@ def _code_folder(container: LightningContainer) -> Path:
 
 def resume_command(folder: RunFolder) -> str:
     """Return the command that goes on with the run."""
-    return f"{program_name()} --resume={shown(folder.path)}"
+    return f"{program_name()} --resume={shlex.quote(str(shown(folder.path)))}"
 
 
 def shown(path: Path) -> Path:

@@ -6,7 +6,7 @@ import hashlib
 import logging
 import os
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,18 +39,39 @@ class Findings:
         return not self.damaged and not self.missing
 
 
-def seal_run(folder: RunFolder, leave_out: Collection[str] = ()) -> None:
+def digests_of(folder: RunFolder, leave_out: Collection[str] = ()) -> dict[str, str]:
+    """Return the sha256 of every file of a run but digests.json and report.html, by name.
+
+    Args:
+        folder: The run.
+        leave_out: Names of files that others write to.
+    """
+    names = (folder.report.name, *leave_out)
+    return {name: file_digest(path) for name, path in _files(folder.path) if name not in names}
+
+
+def recorded_digests(folder: RunFolder) -> dict[str, str] | None:
+    """Return what digests.json says; None where there is none, or it is damaged."""
+    try:
+        return dict(read_sealed(folder.digests)["files"])
+    except (OSError, RunFailedError, KeyError, TypeError, ValueError):
+        return None
+
+
+def seal_run(folder: RunFolder, leave_out: Collection[str] = (), known: Mapping[str, str] | None = None) -> None:
     """Write down what is in the folder, at the end of an attempt, when nobody writes there any more.
 
     Args:
         folder: The run.
         leave_out: Names of files that others write to.
+        known: What :func:`digests_of` returned a moment ago, so that only report.html is left to read.
 
     Raises:
         OSError: the disk is full, and so on; there are no digests then.
     """
-    _finish_wandb(folder)
-    files = {name: file_digest(path) for name, path in _files(folder.path) if name not in leave_out}
+    files = dict(digests_of(folder, leave_out) if known is None else known)
+    if folder.report.is_file():
+        files[folder.report.name] = file_digest(folder.report)
     folder.digests.unlink(missing_ok=True)
     write_sealed(folder.digests, {"files": files})
 
@@ -64,7 +85,8 @@ def unseal_run(folder: RunFolder) -> None:
     findings = check_run(folder)
     if not findings.is_sealed:
         return
-    lost = [*findings.damaged, *(name for name in findings.missing if folder.path / name == folder.last_checkpoint)]
+    damaged = [name for name in findings.damaged if folder.path / name != folder.report]  # which is made anew
+    lost = [*damaged, *(name for name in findings.missing if folder.path / name == folder.last_checkpoint)]
     if lost:
         raise RunFailedError(
             f"{folder.path}: damaged, changed by hand or missing since the run wrote them: {', '.join(lost)}. "
@@ -96,7 +118,7 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _finish_wandb(folder: RunFolder) -> None:
+def finish_wandb(folder: RunFolder) -> None:
     """End the run of Weights & Biases that writes into the folder, if there is one, as failed while an exception flies.
 
     By itself it would end with the process, and take in what another run of the process logs.

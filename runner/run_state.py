@@ -80,6 +80,11 @@ class Run:
     _inference_data: LightningDataModule | None = field(default=None, repr=False)
 
     @property
+    def num_parameters(self) -> int:
+        """How many numbers the model learns, or holds fixed."""
+        return sum(each.numel() for each in self.model.parameters())
+
+    @property
     def inference_data(self) -> LightningDataModule | None:
         """The data module for inference and saliency; the one of training unless the container overrides it."""
         from runner.container import LightningContainer

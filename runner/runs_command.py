@@ -27,18 +27,19 @@ def runs_command(arguments: Sequence[str], outputs: Path) -> tuple[list[str], bo
     if action not in ACTIONS:
         hint = did_you_mean(action, ACTIONS)
         raise UsageError(f"runs has no {action!r}; write: runs verify [RUN ...].{hint}")
-    paths = [_find(outputs, name) for name in arguments[1:]] or _all(outputs)
+    paths = [find_folder(outputs, name) for name in arguments[1:]] or _all(outputs)
     if not paths:
         raise UsageError(f"There are no runs below {outputs}.")
     lines, is_whole = [], True
     for path in paths:
-        text, is_good = _verify_sweep(SweepFolder(path)) if _is_sweep(path) else _verify(RunFolder(path))
+        text, is_good = _verify_sweep(SweepFolder(path)) if is_sweep(path) else _verify(RunFolder(path))
         lines += text
         is_whole = is_whole and is_good
     return lines, is_whole
 
 
-def _is_sweep(path: Path) -> bool:
+def is_sweep(path: Path) -> bool:
+    """Tell whether *path* is the folder of a sweep."""
     return (path / "plan.json").is_file()
 
 
@@ -50,9 +51,14 @@ def _all(outputs: Path) -> list[Path]:
     return [*runs, *sorted(each.path for each in sweeps_in(outputs))]
 
 
-def _find(outputs: Path, name: str) -> Path:
+def find_folder(outputs: Path, name: str) -> Path:
+    """Return the folder of the run or sweep called *name*, which may be a path.
+
+    Raises:
+        UsageError: there is none.
+    """
     for path in (Path(name), outputs / name, outputs / "sweeps" / name):
-        if path.is_dir() and (_is_sweep(path) or RunFolder(path).can_resume):
+        if path.is_dir() and (is_sweep(path) or RunFolder(path).can_resume):
             return path.resolve()
     known = [each.name for each in _all(outputs)]
     raise UsageError(f"{name} is no folder of a run or a sweep.{did_you_mean(name, known)}")

@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -15,6 +15,8 @@ from runner.atomic_files import write_json
 from runner.run_folder import RunFolder
 
 HEARTBEAT_SECONDS = 10.0
+
+NO_MEMORY: Mapping[str, int] = {}
 
 
 class StatusFile:
@@ -50,11 +52,15 @@ class StatusFile:
             self._values |= values
             self._write()
 
-    def phase_completed(self, phase: str, seconds: float, skipped: str | None) -> None:
-        """Record that *phase* is done, or that it does not apply and why."""
+    def phase_completed(
+        self, phase: str, seconds: float, skipped: str | None, memory: Mapping[str, int] = NO_MEMORY
+    ) -> None:
+        """Record that *phase* is done and the memory that it took, or that it does not apply and why."""
         outcome: dict[str, Any] = {"state": "skipped" if skipped else "completed", "seconds": round(seconds, 3)}
         if skipped:
             outcome["reason"] = skipped
+        else:
+            outcome |= memory
         self.update(phases=self.phases | {phase: outcome})
 
     def reopen(self, *phases: str) -> None:

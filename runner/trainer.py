@@ -21,7 +21,7 @@ from runner.checkpoints import SafeCheckpointIO
 from runner.container import LightningContainer
 from runner.errors import TrialPrunedError, UsageError, did_you_mean
 from runner.metric_modes import mode_of
-from runner.metrics_file import MetricsFile
+from runner.metrics_file import LearningRates, MetricsFile
 from runner.progress import progress_callback
 from runner.ranks import agreed_signal, prepare_ranks
 from runner.run_checkpoints import RunCheckpoints
@@ -186,7 +186,7 @@ def _barebones(arguments: dict[str, Any]) -> dict[str, Any]:
 def _own_callbacks(run: Run, metrics: MetricsFile, arguments: dict[str, Any], theirs: list[Callback]) -> list[Callback]:
     """Return our callbacks, leaving out what the user brought an own version of."""
     container = run.container
-    own: list[Callback] = [IgnoredSettings(run), BatchesThere(), FiniteLoss()]
+    own: list[Callback] = [IgnoredSettings(run), BatchesThere(), FiniteLoss(), LearningRates(metrics)]
     if arguments["enable_progress_bar"] and not any(isinstance(each, ProgressBar) for each in theirs):
         own.append(progress_callback())
         arguments["enable_progress_bar"] = False  # else Lightning adds a bar of its own

@@ -15,11 +15,11 @@ from itertools import pairwise
 
 import pytest
 
+from runner.axes import MAX_TEXTS, Axis, Scale, number_axis, parameter_axis
+from runner.svg import spaced
 from runner.sweep import pictures
-from runner.sweep.axes import MAX_TEXTS, Axis, Scale, number_axis, parameter_axis
 from runner.sweep.importance import importance
 from runner.sweep.report import MOST_ROWS, sweep_report
-from runner.sweep.svg import spaced
 from runner.sweep.tables import SweepView
 from runner.sweep.trials import COMPLETED, FAILED, PRUNED, RUNNING, Objective, Trial
 

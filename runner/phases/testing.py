@@ -41,7 +41,7 @@ def test(run: Run) -> PhaseResult:
     if skipped and evaluation is None:
         return PhaseResult(skipped=f"{skipped}; predict_step gives no scores and labels either")
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    details = {"num_items": counter.num_items, "weights": run.weights_from}
+    details = {"num_items": counter.num_items, "num_parameters": run.num_parameters, "weights": run.weights_from}
     return PhaseResult(metrics, details | shown_intervals(evaluation, metrics))
 
 

@@ -115,6 +115,7 @@ def _set_l_rate(run: Run, l_rate: float) -> None:
 
 def _result(run: Run, trainer: Trainer) -> PhaseResult:
     details: dict[str, Any] = {"epochs": trainer.current_epoch, "steps": trainer.global_step}
+    details["num_parameters"] = run.num_parameters
     details["stopped_by"] = _stop_reason(trainer)
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, RunCheckpoints) and callback.best_epoch is not None:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 Array = NDArray[Any]
 
@@ -75,6 +74,8 @@ def spearman(first: Array, second: Array) -> float:
     Returns:
         NaN where one is constant or not finite.
     """
+    from scipy.stats import rankdata  # late: it takes long to load
+
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
         return math.nan
     return pearson(rankdata(first), rankdata(second))

@@ -149,20 +149,20 @@ def _draw_scale(sheet: Image.Image, corner: tuple[int, int], full: float) -> Non
 
 
 def _image_panel(explanation: Explanation, least: int, most: int) -> Image.Image:
-    depth = _slice_of(explanation, explanation.main)
+    depth = slice_of(explanation, explanation.main)
     return _panel(_picture(explanation, depth), _truth(explanation, depth), least, most)
 
 
 def _map_panel(explanation: Explanation, place: int, full: float, least: int, most: int) -> Image.Image:
-    depth = _slice_of(explanation, place)
+    depth = slice_of(explanation, place)
     underlay, truth = greyed(_picture(explanation, depth)), _truth(explanation, depth)
     if explanation.is_flagged(place):
         return _crossed_out(_panel(underlay, truth, least, most))
-    values = _cut(explanation.maps[place], depth) * (explanation.strength[place] / full)
+    values = cut(explanation.maps[place], depth) * (explanation.strength[place] / full)
     return _panel(blend(underlay, values), truth, least, most)
 
 
-def _slice_of(explanation: Explanation, place: int | None) -> int | None:
+def slice_of(explanation: Explanation, place: int | None) -> int | None:
     """Return which slice shows the map at *place* in ``targets``; None for what is flat already."""
     if explanation.image.ndim == 3:
         return None
@@ -170,17 +170,17 @@ def _slice_of(explanation: Explanation, place: int | None) -> int | None:
     return peak[0] if peak else explanation.image.shape[1] // 2
 
 
-def _cut(values: Array, depth: int | None) -> Array:
+def cut(values: Array, depth: int | None) -> Array:
     """Return the slice at *depth* of a volume (..., D, H, W); what is flat as it is."""
     return values if depth is None else values[..., depth, :, :]
 
 
 def _picture(explanation: Explanation, depth: int | None) -> Array:
-    return displayed(_cut(explanation.image, depth), explanation.image)
+    return displayed(cut(explanation.image, depth), explanation.image)
 
 
 def _truth(explanation: Explanation, depth: int | None) -> Array | None:
-    return None if explanation.truth is None else _cut(explanation.truth, depth)
+    return None if explanation.truth is None else cut(explanation.truth, depth)
 
 
 def _panel(picture: Array, truth: Array | None, least: int, most: int) -> Image.Image:
@@ -240,7 +240,7 @@ def _map_caption(explanation: Explanation, place: int) -> str:
 
 
 def _slice_caption(explanation: Explanation, place: int | None) -> str:
-    depth = _slice_of(explanation, place)
+    depth = slice_of(explanation, place)
     return "" if depth is None else f"  slice {depth}"
 
 

@@ -14,6 +14,7 @@ from runner.log_setup import console_logging
 from runner.preparation import Plan
 from runner.process_state import joined_run_folder
 from runner.run_record import shown
+from runner.shown import format_ranges, printable
 from runner.sweep.history import History
 from runner.sweep.joining import outputs_folder, sweep_to_work_on
 from runner.sweep.live import counts, display
@@ -21,7 +22,6 @@ from runner.sweep.plan import SweepPlan
 from runner.sweep.point import join, work_on
 from runner.sweep.queue_state import Queue, SweepState
 from runner.sweep.request import Wanted, single_run, wanted_sweep, whole_number
-from runner.sweep.shown import format_ranges, printable
 from runner.sweep.supervisor import Limits, Supervisor
 from runner.sweep.sweep_file import seconds_from_text
 from runner.sweep.sweep_folder import SweepFolder, sweeps_in

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runner.sweep.shown import number_of
+from runner.shown import number_of
 
 Array = NDArray[Any]
 

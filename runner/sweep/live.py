@@ -16,9 +16,9 @@ from rich.text import Text
 
 from runner.number_text import format_seconds
 from runner.run_folder import RunFolder
+from runner.shown import brief, format_number, printable
 from runner.sweep.objective_values import epoch_values, read_json
 from runner.sweep.queue_state import SweepState
-from runner.sweep.shown import brief, format_number, printable
 from runner.sweep.trials import COMPLETED, PRUNED, Trial, best_trials
 
 log = logging.getLogger(__name__)

@@ -9,10 +9,9 @@ from itertools import pairwise
 
 from rich.cells import cell_len
 
-from runner.sweep import trials
-from runner.sweep.axes import MOST_EXACT, Axis, number_axis, parameter_axis
-from runner.sweep.shown import cut, format_number, printable
-from runner.sweep.svg import (
+from runner.axes import MOST_EXACT, Axis, number_axis, parameter_axis
+from runner.shown import cut, format_number, printable
+from runner.svg import (
     LETTER,
     LINE,
     MOST_ELEMENTS,
@@ -28,6 +27,7 @@ from runner.sweep.svg import (
     svg,
     text,
 )
+from runner.sweep import trials
 from runner.sweep.tables import (
     FAILURES,
     SweepView,

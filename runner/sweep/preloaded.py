@@ -9,6 +9,7 @@ import torch
 import runner.experiment
 import runner.modules
 import runner.phases
+import runner.reports.page
 import runner.sweep.point
 from runner.environment import installed_versions
 

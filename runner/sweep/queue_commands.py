@@ -9,9 +9,9 @@ from pathlib import Path
 from runner.command_line import program_name
 from runner.errors import RunnerError, UsageError, did_you_mean
 from runner.folder_lock import FolderLock
+from runner.shown import brief, printable
 from runner.sweep.history import History
 from runner.sweep.plan import SweepPlan
-from runner.sweep.shown import brief, printable
 from runner.sweep.sweep_folder import SWEEPS, SweepFolder, sweeps_in
 from runner.sweep.trials import CANCELLED, COMPLETED, FAILED, GIVEN_UP, PRUNED, Trial
 

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
+from runner.html_page import html_page
 from runner.number_text import format_seconds
+from runner.shown import format_number, format_ranges, number_of
 from runner.sweep import pictures, trials
 from runner.sweep.importance import FEWEST_TRIALS, importance
-from runner.sweep.shown import format_number, format_ranges, number_of, printable
 from runner.sweep.tables import (
     FAILURES,
     SettingSummary,
@@ -48,7 +48,6 @@ MOST_LINKS = 20
 MOST_BEST_METRICS = 6
 """Metrics that are told of each of them."""
 
-_TEMPLATES = Path(__file__).parent.parent / "templates"
 _STARTED = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d)(\d\d)(\d\d)Z_")
 
 
@@ -59,17 +58,10 @@ def sweep_report(view: SweepView, written: datetime | None = None) -> str:
         view: The sweep.
         written: When; now by default.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["shown"] = printable
-    return environment.get_template("sweep_report.html").render(
+    return html_page(
+        "sweep_report.html",
+        styles=["report.css", "sweep_report.css"],
+        num_colors=pictures.NUM_COLORS,
         head=_head(view, written or datetime.now(UTC)),
         best=_best(view),
         pictures=_pictures(view),
@@ -155,7 +147,6 @@ def _pictures(view: SweepView) -> dict[str, Any]:
         "metric": next(iter(pictures.shown_metrics(view)), ""),
         "fewest": FEWEST_TRIALS,
         "has_importance": bool(shares),
-        "num_colors": pictures.NUM_COLORS,
     }
 
 

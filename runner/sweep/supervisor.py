@@ -15,11 +15,11 @@ from typing import Any, Protocol
 from runner.errors import RunInterrupted
 from runner.number_text import format_metrics, format_seconds
 from runner.run_folder import RunFolder
+from runner.shown import brief
 from runner.stop_signals import say
 from runner.sweep.objective_values import read_json
 from runner.sweep.point import EXIT_BUSY, EXIT_CANNOT_WRITE, EXIT_NO_SPACE, EXIT_SEALED
 from runner.sweep.queue_state import Queue, SweepState
-from runner.sweep.shown import brief
 from runner.sweep.trials import FAILED, GIVEN_UP, Trial
 from runner.sweep.workers import Slot, WarmServer, Worker, send
 

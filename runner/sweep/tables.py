@@ -11,8 +11,8 @@ from typing import Any
 from rich.cells import cell_len
 
 from runner.plain_text import escaped
+from runner.shown import brief, cut, format_ranges, format_spread, number_of, printable
 from runner.sweep import trials
-from runner.sweep.shown import brief, cut, format_ranges, format_spread, number_of, printable
 from runner.sweep.trials import Objective, Trial, best_trials
 
 FAILURES = (trials.FAILED, trials.GIVEN_UP)

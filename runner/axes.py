@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from runner.sweep.shown import format_exact, format_number, number_of, printable
+from runner.shown import format_exact, format_number, number_of, printable
 
 MAX_TEXTS = 30
 """More texts than that share one place called "others"."""

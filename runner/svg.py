@@ -9,8 +9,8 @@ from html import escape
 
 from rich.cells import cell_len
 
-from runner.sweep.axes import Axis
-from runner.sweep.shown import printable
+from runner.axes import Axis
+from runner.shown import printable
 
 LETTER, LINE = 7.0, 14.0
 """Room for a letter and for a line of text, in the units of the pictures, whose text is 11.5 high."""
@@ -30,10 +30,9 @@ def svg(width: float, height: float, label: str, parts: Iterable[str]) -> str:
         label: Says to those who do not see it what it shows.
         parts: What it consists of.
     """
-    style = f"max-width: {1.35 * width:.0f}px"
-    if width > 600:
-        style += f"; min-width: {0.72 * width:.0f}px"  # a small screen scrolls it sideways
-    head = f'<svg style="{style}" viewBox="0 0 {width:.5g} {height:.5g}" role="img" aria-label="{_safe(label, 300)}">'
+    kind = ' class="wide"' if width > 600 else ""  # a small screen scrolls it sideways
+    size = f'{kind} width="{1.35 * width:.0f}" viewBox="0 0 {width:.5g} {height:.5g}"'
+    head = f'<svg{size} role="img" aria-label="{_safe(label, 300)}">'
     return "".join([head, *parts, "</svg>"])
 
 

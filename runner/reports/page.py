@@ -1,0 +1,119 @@
+"""report.html of a run: made, written, and shown in notebooks."""
+
+from __future__ import annotations
+
+import html
+import logging
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from runner.atomic_files import write_text
+from runner.html_page import html_page
+from runner.reports import details
+from runner.reports.charts import NUM_COLORS
+from runner.reports.commands import commands
+from runner.reports.curves import curves
+from runner.reports.gallery import gallery
+from runner.reports.head import cards, head
+from runner.reports.record import RunRecord
+from runner.reports.scores import NUM_SHADES, scores, why_skipped
+from runner.run_folder import RunFolder
+from runner.run_seal import digests_of, finish_wandb, recorded_digests, seal_run
+
+log = logging.getLogger(__name__)
+
+NOTEBOOK_HEIGHT = 640
+"""Of the frame in a notebook, in pixels."""
+
+
+def report_and_seal(folder: RunFolder, leave_out: Collection[str] = ()) -> None:
+    """Write report.html and digests.json at the end of an attempt, when nobody else writes into the folder any more.
+
+    What cannot be written is a warning: it must not hide how the run ended.
+
+    Args:
+        folder: The run.
+        leave_out: Names of files that others write to, which have no digests.
+    """
+    finish_wandb(folder)
+    try:
+        if folder.report.is_file():
+            folder.report.replace(folder.own_report)
+            log.warning("the container's %s is kept as %s", folder.report.name, folder.own_report.name)
+        digests = digests_of(folder, leave_out)
+        _try_to_write(folder, digests)
+        seal_run(folder, known=digests)
+    except OSError as error:
+        log.warning("the run has no %s, with which flipped bits are found: %s", folder.digests.name, error)
+
+
+def _try_to_write(folder: RunFolder, digests: Mapping[str, str]) -> None:
+    try:
+        write_text(folder.report, report_page(folder, digests))
+    except Exception as error:  # whatever is in the folder
+        reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+        log.warning("no %s: %s", folder.report.name, reason)
+
+
+def rebuild_report(folder: RunFolder) -> None:
+    """Write report.html of a run that is there, and its digest where the run has digests.
+
+    Raises:
+        OSError: the disk is full, and so on.
+    """
+    recorded = recorded_digests(folder)
+    digests = digests_of(folder) if recorded is None else recorded
+    digests.pop(folder.report.name, None)
+    write_text(folder.report, report_page(folder, digests))
+    if recorded is not None:
+        seal_run(folder, known=digests)
+
+
+def report_page(folder: RunFolder, digests: Mapping[str, str]) -> str:
+    """Return the page of a run. What a damaged file keeps from being shown is said on the page.
+
+    Args:
+        folder: The run.
+        digests: The sha256 of its files by name.
+    """
+    record = RunRecord(folder)
+    return _page(record, {"files": details.files(record, digests)}, is_whole=True)
+
+
+def notebook_html(folder: RunFolder) -> str:
+    """Return metrics, curves and gallery as a frame of its own for a notebook, whose styles it leaves alone."""
+    page = html.escape(_page(RunRecord(folder), {}, is_whole=False), quote=True)
+    return (
+        f'<iframe srcdoc="{page}" sandbox="allow-scripts" title="The run" width="100%" height="{NOTEBOOK_HEIGHT}" '
+        'style="border: 0"></iframe>'
+    )
+
+
+def _page(record: RunRecord, values: Mapping[str, Any], *, is_whole: bool) -> str:
+    def part(name: str, make: Callable[[RunRecord], Any]) -> Any:
+        try:
+            return make(record)
+        except Exception as error:  # damaged or hostile files must not take the rest of the page away
+            record.problems.append(f"{name} cannot be shown: {type(error).__name__}: {error}")
+            log.debug("%s cannot be shown", name, exc_info=True)
+            return None
+
+    parts = {"head": head(record), "cards": part("the cards", cards) or [], "curves": part("the curves", curves)}
+    parts["gallery"] = part("the saliency maps", gallery)
+    if is_whole:
+        parts["scores"] = part("the test", scores)
+        parts["no_maps"] = why_skipped(record, "saliency")
+        parts["parameters"] = details.parameters(record)
+        parts["phases"] = part("times", details.phases) or []
+        parts["commands"] = part("the commands", commands) or []
+        parts["log"] = details.log(record)
+    return html_page(
+        "run_report.html",
+        styles=["report.css", "run_report.css"],
+        scripts=["run_report.js"],
+        num_colors=NUM_COLORS,
+        num_shades=NUM_SHADES,
+        is_whole=is_whole,
+        **parts,
+        **values,
+    )

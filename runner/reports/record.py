@@ -1,0 +1,151 @@
+"""What a run folder says about its run, as far as it can be read. Nothing here raises for what the files hold."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from runner.folder_lock import is_locked
+from runner.metrics_table import KEYS
+from runner.reports.log_records import LogRecord, read_log
+from runner.run_folder import RunFolder
+
+_VALUE = re.compile(r"(?:# )?(\w+): (.*)  # (.*)")
+_GROUP = re.compile(r"# --- (.*) ---")
+_ORIGIN = re.compile(r"(.*), default (.*)")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One line of config.yaml."""
+
+    name: str
+    value: str
+    """As YAML."""
+    origin: str
+    """Who set it."""
+    default: str
+    """What it would be else."""
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether anybody set it."""
+        return self.origin != "default"
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """The files of a run, read when they are asked for."""
+
+    folder: RunFolder
+    problems: list[str] = field(default_factory=list)
+    """What could not be read, in sentences."""
+
+    @cached_property
+    def status(self) -> dict[str, Any]:
+        """status.json."""
+        return self._json(self.folder.status.name)
+
+    @cached_property
+    def results(self) -> dict[str, dict[str, Any]]:
+        """results.json: what each phase found."""
+        return {name: each for name, each in self._json(self.folder.results.name).items() if isinstance(each, dict)}
+
+    @cached_property
+    def environment(self) -> dict[str, Any]:
+        """environment.json."""
+        return self._json(self.folder.environment.name)
+
+    @cached_property
+    def evaluation(self) -> dict[str, Any]:
+        """evaluation.json: how predictions and truth compare."""
+        return self._json(self.folder.evaluation.name)
+
+    @cached_property
+    def parameters(self) -> list[tuple[str, list[Parameter]]]:
+        """config.yaml: title and parameters of each group."""
+        groups: list[tuple[str, list[Parameter]]] = [("", [])]
+        for line in self._lines(self.folder.config.name):
+            if title := _GROUP.fullmatch(line):
+                groups.append((title[1], []))
+            elif found := _VALUE.fullmatch(line):
+                name, value, rest = found.groups()
+                set_by = _ORIGIN.fullmatch(rest)
+                origin, default = set_by.groups() if set_by else (rest, value if rest == "default" else "")
+                groups[-1][1].append(Parameter(name, value, origin, default))
+        return [group for group in groups if group[1]]
+
+    @cached_property
+    def metrics(self) -> list[dict[str, float]]:
+        """metrics.csv: the numbers of each row that are there, with ``epoch`` (from 0) and ``step``."""
+        rows = csv.DictReader(self._lines(self.folder.metrics.name))
+        return [row for row in map(_numbers, rows) if row.keys() >= set(KEYS)]
+
+    @cached_property
+    def log(self) -> list[LogRecord]:
+        """The last records of run.log."""
+        return self._read(self.folder.log.name, lambda: read_log(self.folder.log)) or []
+
+    @cached_property
+    def state(self) -> str:
+        """As in status.json; ``killed`` where it says that a process runs which does not."""
+        state = str(self.status.get("state", "unknown"))
+        is_dead = state == "running" and not is_locked(self.folder.path)
+        return "killed" if is_dead else state
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes, where the evaluation has them."""
+        names = self.evaluation.get("classes")
+        return [str(name) for name in names] if isinstance(names, list) else []
+
+    def metrics_of(self, phase: str) -> dict[str, float]:
+        """Return the final metrics of a phase, NaN for what is no number."""
+        found = self.results.get(phase, {}).get("metrics")
+        return {str(name): number_or_nan(value) for name, value in found.items()} if isinstance(found, dict) else {}
+
+    def class_name(self, index: int) -> str:
+        """Return what class number *index* is called."""
+        return self.classes[index] if 0 <= index < len(self.classes) else f"class {index}"
+
+    def _json(self, name: str) -> dict[str, Any]:
+        value = self._read(name, lambda: json.loads((self.folder.path / name).read_text(encoding="utf-8")))
+        return value if isinstance(value, dict) else {}
+
+    def _lines(self, name: str) -> list[str]:
+        text = self._read(name, lambda: (self.folder.path / name).read_text(encoding="utf-8", errors="replace"))
+        return (text or "").replace("\0", "").splitlines()
+
+    def _read(self, name: str, read: Callable[[], Any]) -> Any:
+        """Return what *read* returns; None where there is no such file or it cannot be read."""
+        if not (self.folder.path / name).is_file():
+            return None
+        try:
+            return read()
+        except (OSError, ValueError, RecursionError) as error:
+            self.problems.append(f"{name} cannot be read: {error}")
+            return None
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    """Return *value* if it is a dict; else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def number_or_nan(value: Any) -> float:
+    """Return a number from JSON or CSV as float; NaN for null and for anything else."""
+    try:
+        return float(value) if isinstance(value, str | int | float) else math.nan
+    except (ValueError, OverflowError):
+        return math.nan
+
+
+def _numbers(row: Mapping[str | None, str | None]) -> dict[str, float]:
+    found = {name: number_or_nan(text) for name, text in row.items() if name and text and isinstance(text, str)}
+    return {name: value for name, value in found.items() if name not in KEYS or math.isfinite(value)}

@@ -1,0 +1,321 @@
+"""report.html of a run: what stands in it, whatever the run folder holds."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from runner.reports.charts import MOST_POINTS, Series, line_chart
+from runner.reports.chosen_maps import MOST_IMAGES
+from runner.reports.log_records import read_log, users_part
+from runner.reports.page import notebook_html, rebuild_report, report_and_seal, report_page
+from runner.reports.record import RunRecord
+from runner.run_folder import RunFolder
+from runner.run_seal import check_run, digests_of, unseal_run
+from runner.saliency.storage import SaliencyFolder
+from tests.report_samples import HOSTILE, LOG, TRACEBACK, make_maps, make_run, regression, write
+from tests.test_sweep_report import Page
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A run with everything that there is to show."""
+    return make_run(tmp_path_factory.mktemp("whole") / "2026-11-21T144343Z_Hello")
+
+
+@pytest.fixture(scope="module")
+def text(folder: RunFolder) -> str:
+    return report_page(folder, digests_of(folder))
+
+
+def page_of(folder: RunFolder) -> Page:
+    return Page(report_page(folder, {}))
+
+
+def change(path: Path, **values: object) -> None:
+    write(path, json.loads(path.read_text()) | values)
+
+
+class TestPage:
+    def test_has_all_ten_sections(self, text: str) -> None:
+        page = Page(text)
+        for words in (
+            "Hello", "2026-11-21T144343Z_Hello", "completed", "CPU", "torch 2.13.0", "9a906db4a9",
+            "+ uncommitted changes (diff saved)", "accuracy 0.93 95 % interval 0.88 to 0.97", "parameters 4,334",
+            "best epoch 3 of 5, by val_loss", "deletion 0.1 random order 0.4; lower is better",
+            "Confusion matrix", "ECE 0.047", "predictions.csv", "12 explained",
+            "correlation of the maps with one another",
+            "num_epochs 8 100 command line", "train 7.5 s", "20 steps/s", "500 MB", "2 GB", "skipped: nothing to infer",
+            "2 times train: something is odd", "--resume=", "--config=", "--saliency_limit=None",
+            "checkpoints/last.ckpt 5 kB",
+        ):  # fmt: skip
+            assert words in page.text.replace("\u00a0", " "), words
+        assert "noise of a library" not in " ".join(page.text.split("The last lines")[0:1])
+
+    def test_asks_for_nothing_outside(self, text: str) -> None:
+        page = Page(text)
+        policy = next(value for name, value in page.attributes if name == "content" and "default-src" in value)
+        assert policy.startswith("default-src 'none'; img-src data:; style-src 'sha256-")
+        assert "unsafe" not in policy
+        links = [value for name, value in page.attributes if name in ("href", "src")]
+        assert all(re.match(r"(#|\./|data:image/webp;base64,)", link) for link in links)
+        assert not re.search(r"https?:|url\(|@import|innerHTML", text)
+        assert not [name for name, _ in page.attributes if name.startswith("on") or name == "style"]
+
+    def test_every_picture_has_a_text(self, text: str) -> None:
+        assert len(re.findall(r"<img class=\"photo[^>]*alt=\"image \d+, predicted", text)) == 12
+        assert all('aria-label="' in each or 'aria-hidden="true"' in each for each in re.findall(r"<svg[^>]*>", text))
+
+    def test_parameters_that_the_user_set_come_first(self, text: str) -> None:
+        section = text[text.index('id="parameters"') : text.index("all parameters")]
+        assert section.index("num_epochs") < section.index("saliency_method")
+        assert "limit_test_batches" not in section
+
+    def test_loads_no_torch(self, folder: RunFolder) -> None:
+        code = (
+            "import sys; from pathlib import Path; from runner.reports.page import *;"
+            f"folder = RunFolder(Path({str(folder.path)!r})); report_page(folder, {{}}); notebook_html(folder);"
+            "print([each for each in ('torch', 'pytorch_lightning', 'xaitk_saliency') if each in sys.modules])"
+        )
+        found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert found.stdout.strip() == "[]"
+
+    def test_a_regression_has_two_pictures_of_each_output(self, tmp_path: Path) -> None:
+        folder = make_run(tmp_path / "run", num_images=0)
+        write(folder.evaluation, regression())
+        page = page_of(folder)
+        assert "age: predicted and true" in page.text
+        assert "age: predicted minus true" in page.text
+        assert "mae 0.8 95 % interval 0.7 to 0.9, n = 500" in page.text.replace("\u00a0", " ")
+        assert "r2 0.8" in page.text
+
+    def test_many_classes_have_no_matrix(self, tmp_path: Path) -> None:
+        page = page_of(make_run(tmp_path / "run", num_images=0, classes=[f"kind {n}" for n in range(40)]))
+        assert "What is confused most" in page.text
+        assert "Confusion matrix" not in page.text
+
+    def test_without_an_evaluation_it_says_how_to_get_one(self, tmp_path: Path) -> None:
+        folder = make_run(tmp_path / "run", num_images=0)
+        folder.evaluation.unlink()
+        folder.predictions.unlink()
+        page = page_of(folder)
+        assert "The model's test gives no scores" in page.text
+        assert "test_acc 0.93 n = 100" in page.text.replace("\u00a0", " ")
+
+    @pytest.mark.parametrize(
+        ("state", "words"),
+        [
+            ("failed", ("It failed in phase train.", "the step is <b>wrong</b>", "in training_step")),
+            ("interrupted", ("It was stopped in phase train.", "--resume=")),
+            ("running", ("It was killed in phase train.", "--resume=")),
+        ],
+    )
+    def test_a_run_that_did_not_end_says_how_to_go_on(self, tmp_path: Path, state: str, words: tuple[str, ...]) -> None:
+        folder = make_run(tmp_path / "run", num_images=0, state=state)
+        change(folder.status, phase="train", exit_reason="ValueError: the step is <b>wrong</b>")
+        folder.log.write_text(LOG + TRACEBACK)
+        page = page_of(folder)
+        assert all(word in page.text for word in words)
+        assert ("Traceback" in page.text) == (state == "failed")
+
+    def test_a_run_that_goes_on_is_not_dead(self, tmp_path: Path) -> None:
+        folder = make_run(tmp_path / "run", num_images=0, state="running")
+        folder.lock()
+        try:
+            assert RunRecord(folder).state == "running"
+            assert "It was" not in page_of(folder).text
+        finally:
+            folder.unlock()
+
+    def test_an_empty_folder_has_a_page(self, tmp_path: Path) -> None:
+        assert "There was no test." in page_of(RunFolder(tmp_path)).text
+
+    def test_hostile_names_are_only_text(self, tmp_path: Path) -> None:
+        folder = make_run(tmp_path / "run", classes=HOSTILE)
+        rows = folder.metrics.read_text().splitlines()
+        names = ",".join('"' + name.replace('"', '""') + '"' for name in HOSTILE if "\0" not in name)
+        folder.metrics.write_text("\n".join([f"{rows[0]},{names}", *(f"{row}{',1' * 9}" for row in rows[1:])]))
+        reason = "\n".join(HOSTILE)
+        change(
+            folder.status, model=HOSTILE[0], state="failed", phase=HOSTILE[1], exit_reason=reason, attempts=HOSTILE[2]
+        )
+        change(
+            folder.environment, python=HOSTILE[3], gpus=list(HOSTILE), git={"commit": HOSTILE[4], "branch": HOSTILE[5]}
+        )
+        change(
+            folder.results, saliency={"metrics": {}, "method": HOSTILE[0], "split": HOSTILE[1], "weights": HOSTILE[4]}
+        )
+        folder.log.write_text(LOG + "".join(f"2026-11-21T14:43:44Z WARNING  rank0 a  b: {name}\n" for name in HOSTILE))
+        (folder.path / "<img src=x>.txt").write_text("")
+        text = report_page(folder, digests_of(folder))
+        page = Page(text)
+        assert page.tags.count("script") == page.tags.count("style") == 1
+        assert not [name for name, _ in page.attributes if name.startswith("on")]
+        links = [value for name, value in page.attributes if name in ("href", "src")]
+        assert all(re.match(r"(#|\./|data:image/webp;base64,)", link) for link in links)
+        assert "A" * 2001 not in re.sub('data:[^"]*', "", text)
+        assert all(character.isprintable() or character in "\n\u00a0" for character in text)
+        assert "document.title" in page.text
+        assert len(text) < 600_000
+
+    @pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff\xfe\0", b'{"a": NaN}', b"[" * 100_000, b"x" * 5000])
+    def test_damaged_files_take_only_their_part_away(self, tmp_path: Path, content: bytes) -> None:
+        """Each file in turn, then all together."""
+        folder = make_run(tmp_path / "run", num_images=2)
+        paths = [each for each in folder.path.rglob("*") if each.is_file() and each.suffix != ".ckpt"]
+        for path in paths:
+            before = path.read_bytes()
+            path.write_bytes(content)
+            assert "</html>" in report_page(folder, {}), path
+            path.write_bytes(before)
+        for path in paths:
+            path.write_bytes(content)
+        assert "</html>" in report_page(folder, {})
+
+    def test_odd_values_take_only_their_part_away(self, tmp_path: Path) -> None:
+        folder = make_run(tmp_path / "run", num_images=2)
+        whole = json.loads(folder.evaluation.read_text())
+        for odd in (None, 3, "x", [], {}, [None], [[1]], {"a": 1}, -1, 1e400):
+            for name in whole:
+                folder.evaluation.write_text(json.dumps(whole | {name: odd}))
+                assert "Saliency maps" in report_page(folder, {}), (name, odd)
+            for file in (folder.status, folder.results, folder.environment):
+                before = file.read_text()
+                write(file, dict.fromkeys(json.loads(before), odd))
+                assert "Saliency maps" in report_page(folder, {}), (file.name, odd)
+                file.write_text(before)
+
+
+class TestSizeAndChoice:
+    def test_64_maps_of_noise_need_less_than_a_megabyte(self, tmp_path: Path) -> None:
+        """What is shown of 200 images, with 10 percent wrong, which compress badly."""
+        folder = make_run(tmp_path / "run", num_images=0)
+        make_maps(SaliencyFolder(folder.saliency, shard_size=50), 200)
+        text = report_page(folder, {})
+        assert len(text.encode()) < 1_000_000
+        assert text.count('class="tile') == MOST_IMAGES
+        assert "64 of 200 images are shown: 20 wrong ones, the surest first; 8 off target" in Page(text).text
+
+    def test_a_phase_that_was_broken_off_shows_the_maps_that_are_there(self, tmp_path: Path) -> None:
+        folder = make_run(tmp_path / "run", num_images=0)
+        make_maps(SaliencyFolder(folder.saliency), 5)
+        (folder.saliency / "index.csv").unlink()
+        (folder.saliency / "maps" / "000003.npz").write_bytes(b"torn")
+        text = report_page(folder, {})
+        assert text.count('class="tile') == 4
+
+    def test_nothing_outside_of_the_folder_is_opened(self, tmp_path: Path) -> None:
+        folder = make_run(tmp_path / "run", num_images=2)
+        index = folder.saliency / "index.csv"
+        (folder.saliency / "maps" / "000001.npz").rename(tmp_path / "000001.npz")
+        index.write_text(index.read_text().replace("maps/000001.npz", "../../000001.npz"))
+        text = report_page(folder, {})
+        assert text.count('class="tile') == 1
+        assert "1 maps cannot be read: image 1." in Page(text).text
+
+
+class TestCharts:
+    def test_values_that_are_not_finite_break_the_line(self) -> None:
+        chart = line_chart("loss", [Series("a", [(1, 1.0), (2, math.nan), (3, 2.0), (4, math.inf)])], "epoch")
+        assert chart is not None
+        assert chart.svg.count("<path") >= 2
+        assert chart.caption == "2 values are not finite."
+
+    def test_none_where_nothing_is_finite(self) -> None:
+        assert line_chart("loss", [Series("a", [(1, math.nan)])], "epoch") is None
+
+    def test_long_lines_are_thinned(self) -> None:
+        points = [(float(n), float(n)) for n in range(100_000)]
+        chart = line_chart("loss", [Series("a", points)], "step")
+        assert chart is not None
+        assert chart.svg.count("L") < MOST_POINTS + 20
+
+    def test_logged_steps_are_drawn_over_steps(self, tmp_path: Path) -> None:
+        folder = make_run(tmp_path / "run", num_images=0)
+        folder.metrics.write_text("epoch,step,loss_step\n0,1,3\n0,2,2\n1,3,1\n")
+        assert "loss_step by step: loss_step ends at 1" in report_page(folder, {})
+
+
+class TestLog:
+    def test_records_have_all_their_lines(self, tmp_path: Path) -> None:
+        path = tmp_path / "run.log"
+        path.write_text("lost beginning\n" + LOG + TRACEBACK)
+        records = read_log(path)
+        assert [each.level for each in records] == ["INFO", "WARNING", "WARNING", "WARNING", "ERROR"]
+        assert [each.is_warning for each in records] == [False, True, True, False, False]
+        assert records[-1].traceback.startswith("Traceback")
+
+    def test_a_traceback_begins_at_the_users_code(self) -> None:
+        ours = '  File "/x/site-packages/pytorch_lightning/a.py", line 1, in a\n    b()\n'
+        users = '  File "/x/model.py", line 3, in b\n    c()\nValueError: 3'
+        head = "Traceback (most recent call last):\n"
+        assert users_part(head + ours + ours + users) == head + users
+        assert users_part(head + ours + "ValueError") == head + ours + "ValueError"
+
+
+class TestFiles:
+    def test_a_report_is_part_of_the_seal(self, tmp_path: Path) -> None:
+        folder = make_run(tmp_path / "run", num_images=1)
+        report_and_seal(folder)
+        assert check_run(folder).is_whole
+        folder.report.write_text("changed")
+        assert check_run(folder).damaged == ("report.html",)
+        rebuild_report(folder)
+        assert check_run(folder).is_whole
+        folder.report.write_text("changed")
+        unseal_run(folder)  # what can be made anew does not keep a run from going on
+
+    def test_what_create_report_wrote_is_kept(self, tmp_path: Path) -> None:
+        folder = make_run(tmp_path / "run", num_images=0)
+        folder.report.write_text("by the container")
+        report_and_seal(folder)
+        assert folder.own_report.read_text() == "by the container"
+        assert "report_of_container.html" in folder.report.read_text()
+
+    @pytest.mark.parametrize("error", [ValueError("odd"), OSError(28, "No space left on device"), RecursionError()])
+    def test_a_report_that_cannot_be_made_is_a_warning(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
+    ) -> None:
+        def fail(*_: object) -> str:
+            raise error
+
+        folder = make_run(tmp_path / "run", num_images=0)
+        monkeypatch.setattr("runner.reports.page.report_page", fail)
+        report_and_seal(folder)
+        assert "no report.html: " in caplog.text
+        assert not folder.report.exists()
+        assert "config.yaml" in folder.digests.read_text()
+
+
+def test_in_a_notebook_it_is_a_frame_of_its_own(folder: RunFolder) -> None:
+    frame = Page(notebook_html(folder))
+    assert frame.tags == ["iframe"]
+    attributes = dict(frame.attributes)
+    assert attributes["sandbox"] == "allow-scripts"
+    page = Page(attributes["srcdoc"])
+    assert "accuracy 0.93" in page.text
+    assert page.classes["photo"] == 12
+    assert "Parameters" not in page.text
+
+
+@pytest.mark.parametrize("radius", [1, 3, 12, 40])
+def test_an_outline_goes_around_the_truth(radius: int) -> None:
+    """Its area is that of the mask, within the pixels of its edge."""
+    from runner.reports.thumbnails import _outline
+
+    rows, columns = np.mgrid[:100, :120]
+    truth = (rows - 50) ** 2 + (columns - 60) ** 2 <= radius**2
+    path = _outline(truth)
+    [corners] = [[tuple(map(float, place.split())) for place in line.split("L")] for line in path[1:-1].split("ZM")]
+    x, y = np.array(corners).T
+    area = abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1))) / 2
+    assert area == pytest.approx(truth.sum(), rel=0.05, abs=3)
+    assert x.mean() == pytest.approx(60.5, abs=0.6)
+    assert y.mean() == pytest.approx(50.5, abs=0.6)
