@@ -46,6 +46,11 @@ def metrics(folder: Path) -> dict[str, Any]:
     return found
 
 
+def evaluation(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "evaluation.json").read_text())
+    return found
+
+
 def test_the_first_run(project: Path) -> None:
     """Without arguments the lesions are found, and the maps peak inside them."""
     folder = start(project)
@@ -54,6 +59,9 @@ def test_the_first_run(project: Path) -> None:
     assert found["test_acc"] >= 0.97
     assert found["peak_in_truth"] >= 0.95
     assert found["num_images"] == 64
+    assert evaluation(folder)["classes"] == ["healthy", "lesion"]
+    assert evaluation(folder)["intervals"]["accuracy"]["value"] == pytest.approx(found["test_acc"])
+    assert len((folder / "predictions.csv").read_text().splitlines()) == 201
     maps = sorted((folder / "saliency" / "maps").iterdir())
     with np.load(maps[1]) as saved:
         assert saved["maps"].shape == (1, 48, 48)
@@ -72,8 +80,10 @@ def test_a_harder_preset_is_harder(project: Path) -> None:
 
 def test_digits(project: Path) -> None:
     """Handwritten digits are told apart."""
-    found = metrics(start(project, "--model=HelloDigits", "--saliency_limit=3"))
+    folder = start(project, "--model=HelloDigits", "--saliency_limit=3")
+    found = metrics(folder)
     assert found["test_acc"] >= 0.95
+    assert evaluation(folder)["intervals"]["accuracy"]["value"] == pytest.approx(found["test_acc"])
     assert found["num_images"] == 3
 
 
@@ -82,6 +92,7 @@ def test_regression(project: Path) -> None:
     folder = start(project, "--model=HelloRegression")
     assert (folder / "report.txt").read_text().strip()
     assert not (folder / "saliency").exists()
+    assert evaluation(folder)["intervals"]["mae"]["value"] == pytest.approx(metrics(folder)["test_mae"])
 
 
 def test_gan(project: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,18 +39,20 @@ def evaluate_classes(labels: Counts, probabilities: Numbers, names: Sequence[str
         names: Of the K classes.
     """
     confusion = confusion_matrix(labels, probabilities.argmax(axis=1), len(names))
-    rankings = [Ranking.of(labels == place, probabilities[:, place]) for place in range(len(names))]
+    most = max(_FEWEST_POINTS, min(MOST_POINTS, _MOST_POINTS_OF_ALL // len(names)))
+    ranked = [_Ranked.of(labels == place, probabilities[:, place], most) for place in range(len(names))]
+    areas = np.array([each.auc for each in ranked])
     return {
         "num_items": len(labels),
         "num_classes": len(names),
         "classes": list(names),
         "main": "accuracy",
         "intervals": {
-            name: each.to_json() for name, each in _intervals(labels, probabilities, confusion, rankings).items()
+            name: each.to_json() for name, each in _intervals(labels, probabilities, confusion, areas).items()
         },
         "confusion": confusion.tolist(),
-        "per_class": _per_class(confusion, rankings, names),
-        **_curves(rankings, names),
+        "per_class": _per_class(confusion, ranked, names),
+        **_curves(ranked, names),
         "calibration": calibration(labels, probabilities),
     }
 
@@ -106,16 +108,12 @@ def calibration(labels: Counts, probabilities: Numbers) -> dict[str, Any]:
     return {"ece": float(np.abs(sums - right).sum() / len(labels)), "bins": bins}
 
 
-def mean_auc(rankings: Sequence[Ranking]) -> float:
-    """Return the mean over the classes of the area below the ROC curve of each against the rest.
-
-    Classes that no item has, or all items, have none. Of two classes both have the same.
-    """
-    return float(_mean(np.array([each.auc for each in rankings])))
-
-
 def resampled_auc(labels: Counts, probabilities: Numbers, number: int) -> Numbers:
-    """Return :func:`mean_auc` in *number* resamples of the items, float (R,)."""
+    """Return the mean area below the ROC curves in *number* resamples of the items, float (R,).
+
+    It is the mean over the classes of each one's against the rest; classes that no item of the resample has, or all
+    items, have none. Of two classes both have the same.
+    """
     classes = [1] if probabilities.shape[1] == 2 else [int(each) for each in np.unique(labels)]
     ranks = [_Ranks(labels == each, probabilities[:, each]) for each in classes]
     found = [
@@ -123,6 +121,21 @@ def resampled_auc(labels: Counts, probabilities: Numbers, number: int) -> Number
         for counts in resampled_counts(len(labels), number)
     ]
     return np.concatenate(found) if found else np.empty(0)
+
+
+class _Ranked(NamedTuple):
+    """What is kept of one class's ranking: with many classes, all points of all curves would be a lot."""
+
+    auc: float
+    average_precision: float
+    roc: tuple[Numbers, Numbers]
+    precision_recall: tuple[Numbers, Numbers]
+
+    @classmethod
+    def of(cls, is_positive: NDArray[np.bool_], scores: Numbers, most: int) -> _Ranked:
+        ranking = Ranking.of(is_positive, scores)
+        curves = (thinned(*ranking.roc, most), thinned(*ranking.precision_recall, most))
+        return cls(ranking.auc, ranking.average_precision, *curves)
 
 
 class _Ranks:
@@ -147,19 +160,17 @@ class _Ranks:
             return np.asarray(wins / (positive.sum(axis=1) * below[:, -1]))
 
 
-def _intervals(
-    labels: Counts, probabilities: Numbers, confusion: Counts, rankings: Sequence[Ranking]
-) -> dict[str, Interval]:
+def _intervals(labels: Counts, probabilities: Numbers, confusion: Counts, areas: Numbers) -> dict[str, Interval]:
     """Return the intervals. What follows from the confusion matrix is resampled there: drawn items are drawn cells."""
     num_items, num_classes = probabilities.shape
     right = int(np.trace(confusion))
     accuracies = np.random.default_rng(0).binomial(num_items, right / num_items, NUM_RESAMPLES) / num_items
     ranked = 1 if num_classes == 2 else num_classes
-    areas = resampled_auc(labels, probabilities, num_resamples(num_items * ranked))
+    resampled_areas = resampled_auc(labels, probabilities, num_resamples(num_items * ranked))
     return {
         "accuracy": proportion_interval(right, num_items, accuracies),
         "macro_f1": percentile_interval(float(macro_f1(confusion)), _resampled_f1(confusion)),
-        "auc": percentile_interval(mean_auc(rankings), areas),
+        "auc": percentile_interval(float(_mean(areas)), resampled_areas),
     }
 
 
@@ -173,7 +184,7 @@ def _resampled_f1(confusion: Counts) -> Numbers:
     return np.concatenate(found) if found else np.empty(0)
 
 
-def _per_class(confusion: Counts, rankings: Sequence[Ranking], names: Sequence[str]) -> list[dict[str, Any]]:
+def _per_class(confusion: Counts, ranked: Sequence[_Ranked], names: Sequence[str]) -> list[dict[str, Any]]:
     precision, recall, f1 = precision_recall_f1(confusion)
     return [
         {
@@ -182,28 +193,26 @@ def _per_class(confusion: Counts, rankings: Sequence[Ranking], names: Sequence[s
             "precision": float(precision[place]),
             "recall": float(recall[place]),
             "f1": float(f1[place]),
-            "auc": ranking.auc,
-            "average_precision": ranking.average_precision,
+            "auc": ranked[place].auc,
+            "average_precision": ranked[place].average_precision,
         }
-        for place, (name, ranking) in enumerate(zip(names, rankings, strict=True))
+        for place, name in enumerate(names)
     ]
 
 
-def _curves(rankings: Sequence[Ranking], names: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+def _curves(ranked: Sequence[_Ranked], names: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
     """Return the curves of each class, of the second of two; classes without one are left out."""
     first = 1 if len(names) == 2 else 0
-    most = max(_FEWEST_POINTS, min(MOST_POINTS, _MOST_POINTS_OF_ALL // len(names)))
     found: dict[str, list[dict[str, Any]]] = {"roc": [], "pr": []}
-    for name, ranking in zip(names[first:], rankings[first:], strict=True):
-        if np.isfinite(ranking.auc):
-            found["roc"].append(_curve(name, *ranking.roc, most))
-        if np.isfinite(ranking.average_precision):
-            found["pr"].append(_curve(name, *ranking.precision_recall, most))
+    for name, each in zip(names[first:], ranked[first:], strict=True):
+        if np.isfinite(each.auc):
+            found["roc"].append(_curve(name, *each.roc))
+        if np.isfinite(each.average_precision):
+            found["pr"].append(_curve(name, *each.precision_recall))
     return found
 
 
-def _curve(name: str, x: Numbers, y: Numbers, most: int) -> dict[str, Any]:
-    x, y = thinned(x, y, most)
+def _curve(name: str, x: Numbers, y: Numbers) -> dict[str, Any]:
     return {"name": name, "x": x.round(6).tolist(), "y": y.round(6).tolist()}
 
 

@@ -177,8 +177,10 @@ def _probabilities(key: str, values: NDArray[np.float64]) -> NDArray[np.float64]
     """Return probabilities (N, K) of at least two classes whose rows sum to 1, from logits or probabilities."""
     if key == "logits":
         values = np.hstack([np.zeros_like(values), values]) if values.shape[1] == 1 else values
-        exponentials = np.exp(values - values.max(axis=1, keepdims=True))
-        return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
+        values -= values.max(axis=1, keepdims=True)  # in place, as in the lines below: there may be a lot
+        np.exp(values, out=values)
+        values /= values.sum(axis=1, keepdims=True)
+        return values
     if values.min() < 0 or values.max() > 1:
         raise FormError(
             f"probabilities lie between {values.min():.4g} and {values.max():.4g}, not 0 and 1; are they logits?"
@@ -188,7 +190,8 @@ def _probabilities(key: str, values: NDArray[np.float64]) -> NDArray[np.float64]
     sums = values.sum(axis=1, keepdims=True)
     if np.abs(sums - 1).max() > _SUM_TOLERANCE:
         raise FormError(f"probabilities of one item sum to {sums[np.abs(sums - 1).argmax()].item():.4g}, not 1")
-    return np.asarray(values / sums)
+    values /= sums
+    return values
 
 
 def _check_range(labels: Array, num_classes: int) -> None:

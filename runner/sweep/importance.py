@@ -57,7 +57,7 @@ def importance(
 
 def _gains(features: Array, target: Array, num_trees: int) -> Array:
     """Return the mean rise of the trees' squared errors per shuffled feature, over trials outside of each tree."""
-    from sklearn.ensemble import RandomForestRegressor  # type: ignore[import-untyped]
+    from sklearn.ensemble import RandomForestRegressor
 
     forest = RandomForestRegressor(num_trees, random_state=0).fit(features, target)
     random = np.random.default_rng(0)
