@@ -117,7 +117,7 @@ def execute(plan: Plan, context: RunContext, on_folder: Callable[[Path], None] =
         RunFailedError: the run could not do what was asked.
         RunInterrupted: a signal stopped it.
     """
-    from runner.reports.page import report_and_seal
+    from runner.reports.page import remove_report, report_and_seal
 
     prepared = prepare(plan)
     joined = joined_run_folder()
@@ -131,7 +131,7 @@ def execute(plan: Plan, context: RunContext, on_folder: Callable[[Path], None] =
         folder = RunFolder.create((plan.output_to or Path("outputs")).expanduser().absolute(), prepared.name)
     try:
         unseal_run(folder)
-        folder.report.unlink(missing_ok=True)  # of an earlier attempt
+        remove_report(folder)
         on_folder(folder.path)
         try:
             with log_to_file(folder.log, context):
@@ -180,6 +180,7 @@ def _run_phases(plan: Plan, prepared: Prepared, status: StatusFile, stop: StopSi
 
     from runner.logger_uploads import upload
     from runner.phases import PHASES
+    from runner.reports.page import report_for_loggers
 
     run = _set_up(prepared, folder, stop)
     run.on_epoch_finished = lambda epochs: status.update(epochs_finished=epochs)
@@ -207,6 +208,7 @@ def _run_phases(plan: Plan, prepared: Prepared, status: StatusFile, stop: StopSi
     _warn_if_untested(status)
     _enter(context, status, "report")
     prepared.container.create_report()
+    report_for_loggers(folder, run.loggers)
     _compare_with_expected(prepared.container, folder)
     status.update(state="completed", phase="end", exit_reason="done")
     upload(run)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import resource
 import sys
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 
@@ -26,11 +28,19 @@ class Usage:
 
         Where CUDA is in use also ``peak_gpu_memory``: what torch had allocated at most on one GPU since this was made.
         """
-        unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, see getrusage(2)
-        found = {"peak_memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
+        found = {"peak_memory": _peak_memory()}
         if cuda := _cuda():
             found["peak_gpu_memory"] = max(map(cuda.max_memory_allocated, range(cuda.device_count())), default=0)
         return found
+
+
+def _peak_memory() -> int:
+    """Return the most that was resident, in bytes; Linux counts what the parent had into getrusage, but not here."""
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) * 1024
+    unit = 1 if sys.platform == "darwin" else 1024  # see getrusage(2)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _cuda() -> Any:

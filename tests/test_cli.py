@@ -166,14 +166,15 @@ def test_the_last_line_can_be_json(project: Path) -> None:
 
 
 def test_output_without_a_terminal_is_plain_lines(project: Path) -> None:
-    """One line per epoch, no control characters, no advertising; the last lines are metrics and folder."""
+    """One line per epoch, no control characters, no advertising; the last lines are metrics, report and folder."""
     done = start(project, "--model=Plain", "--num_epochs=3")
     assert len(re.findall(r"^epoch \d/3 ", done.stdout, re.MULTILINE)) == 3
     assert not re.search(r"[\x1b\r]", done.stdout + done.stderr)
     assert "litlogger" not in done.stdout + done.stderr
     assert done.stderr == ""
     assert re.match(r"outputs/\S+_Plain$", done.stdout.splitlines()[-1])
-    assert "test_loss" in done.stdout.splitlines()[-2]
+    assert re.match(r"report: outputs/\S+/report.html$", done.stdout.splitlines()[-2])
+    assert "test_loss" in done.stdout.splitlines()[-3]
 
 
 def test_output_to_another_folder(project: Path) -> None:

@@ -140,8 +140,8 @@ def test_the_config_says_who_set_each_value() -> None:
     """The record of a run has origins; for reading before a run, each parameter is explained instead."""
     record = config_text(values(num_layers="7"), "path/file.py:Mine", docs=False)
     assert record.startswith("# Mine: The first line: of the docstring.\nmodel: ")
-    assert re.search(r"^num_layers: 7  # command line$", record, re.MULTILINE)
-    assert re.search(r"^l_rate: 0\.5  # container, default 0\.001$", record, re.MULTILINE)
+    assert re.search(r"^num_layers: 7  # command line, default 4$", record, re.MULTILINE)
+    assert re.search(r"^l_rate: 0\.5  # container, default 0\.0001$", record, re.MULTILINE)
     assert re.search(r"^num_epochs: 100  # default$", record, re.MULTILINE)
     explained = config_text(values(num_layers="7"), "Mine", docs=True)
     assert re.search(r"^# Number of layers\. \[int in \[1, 10\]\]\nnum_layers: 7$", explained, re.MULTILINE)

@@ -15,7 +15,14 @@ import pytest
 from runner.reports.charts import MOST_POINTS, Series, line_chart
 from runner.reports.chosen_maps import MOST_IMAGES
 from runner.reports.log_records import read_log, users_part
-from runner.reports.page import notebook_html, rebuild_report, report_and_seal, report_page
+from runner.reports.page import (
+    notebook_html,
+    rebuild_report,
+    remove_report,
+    report_and_seal,
+    report_for_loggers,
+    report_page,
+)
 from runner.reports.record import RunRecord
 from runner.run_folder import RunFolder
 from runner.run_seal import check_run, digests_of, unseal_run
@@ -278,6 +285,20 @@ class TestFiles:
         report_and_seal(folder)
         assert folder.own_report.read_text() == "by the container"
         assert "report_of_container.html" in folder.report.read_text()
+        report_and_seal(folder)  # once more: what is there is ours
+        assert folder.own_report.read_text() == "by the container"
+        remove_report(folder)
+        assert not folder.report.exists()
+
+    def test_loggers_that_take_files_get_a_page_that_is_complete(self, tmp_path: Path) -> None:
+        class MLFlowLogger:
+            pass
+
+        folder = make_run(tmp_path / "run", num_images=0, state="running")
+        report_for_loggers(folder, [])
+        assert not folder.report.exists()
+        report_for_loggers(folder, [MLFlowLogger()])
+        assert "completed" in Page(folder.report.read_text()).text
 
     @pytest.mark.parametrize("error", [ValueError("odd"), OSError(28, "No space left on device"), RecursionError()])
     def test_a_report_that_cannot_be_made_is_a_warning(
@@ -287,7 +308,7 @@ class TestFiles:
             raise error
 
         folder = make_run(tmp_path / "run", num_images=0)
-        monkeypatch.setattr("runner.reports.page.report_page", fail)
+        monkeypatch.setattr("runner.reports.page.html_page", fail)
         report_and_seal(folder)
         assert "no report.html: " in caplog.text
         assert not folder.report.exists()

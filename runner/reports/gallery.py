@@ -137,7 +137,7 @@ def _tile(record: RunRecord, row: MapRow, explanation: Explanation, full: float)
 
 
 def _strength(row: MapRow) -> str:
-    return format_number(row.strength) if row.flag == OK else row.flag.replace("_", " ")
+    return f"{row.strength:.3g}" if row.flag == OK else row.flag.replace("_", " ")
 
 
 def _facts(row: MapRow, full: float) -> list[str]:

@@ -16,7 +16,7 @@ from runner.reports.record import RunRecord, mapping, number_or_nan
 from runner.run_record import resume_command
 from runner.shown import format_number
 
-MOST_CARDS = 8
+MOST_CARDS = 10
 
 NAMED_PACKAGES = ("torch", "pytorch-lightning", "xaitk-saliency", "numpy")
 """Whose versions stand at the top; all others are below."""

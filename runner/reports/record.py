@@ -44,6 +44,8 @@ class RunRecord:
     """The files of a run, read when they are asked for."""
 
     folder: RunFolder
+    ends_as: str = ""
+    """The state that the run is about to end in, while status.json still says that it runs."""
     problems: list[str] = field(default_factory=list)
     """What could not be read, in sentences."""
 
@@ -95,6 +97,8 @@ class RunRecord:
     @cached_property
     def state(self) -> str:
         """As in status.json; ``killed`` where it says that a process runs which does not."""
+        if self.ends_as:
+            return self.ends_as
         state = str(self.status.get("state", "unknown"))
         is_dead = state == "running" and not is_locked(self.folder.path)
         return "killed" if is_dead else state
@@ -112,7 +116,8 @@ class RunRecord:
 
     def class_name(self, index: int) -> str:
         """Return what class number *index* is called."""
-        return self.classes[index] if 0 <= index < len(self.classes) else f"class {index}"
+        name = self.classes[index] if 0 <= index < len(self.classes) else str(index)
+        return f"class {name}" if name.isdigit() else name
 
     def _json(self, name: str) -> dict[str, Any]:
         value = self._read(name, lambda: json.loads((self.folder.path / name).read_text(encoding="utf-8")))

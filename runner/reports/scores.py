@@ -115,16 +115,17 @@ def _curves(evaluation: Mapping[str, Any]) -> list[Chart]:
     charts = []
     for key, title, area, axes in (
         ("roc", "ROC", "auc", ("false positive rate", "true positive rate")),
-        ("pr", "Precision and recall", "average_precision", ("recall", "precision")),
+        ("pr", "PR", "average_precision", ("recall", "precision")),
     ):
         found = [each for each in evaluation.get(key) or [] if isinstance(each, dict)]
         found.sort(key=lambda each: number_or_nan(areas.get(str(each.get("name")), {}).get(area, 1)))
-        series = [_series(each, _number(areas.get(str(each.get("name")), {}).get(area))) for each in found]
-        if shown := series[:NUM_COLORS]:
-            words = f"{'area' if key == 'roc' else 'average precision'} in the legend" if shown[1:] else shown[0].name
-            head = f"{title}: {shown[0].name}" if not shown[1:] else f"{title}, the {len(shown)} lowest areas"
-            head = title if len(shown) == len(series) > 1 else head
-            charts.append(square_chart(head, shown, axes, diagonal=key == "roc", label=f"{title}, {words}"))
+        numbers = [_number(areas.get(str(each.get("name")), {}).get(area)) for each in found]
+        series = [_series(each, number) for each, number in zip(found, numbers, strict=True)][:NUM_COLORS]
+        if series:
+            head = f"{title}, the {NUM_COLORS} lowest areas" if len(found) > NUM_COLORS else title
+            head = f"{title}: {area.replace('_', ' ').replace('auc', 'area')} {numbers[0]}" if not found[1:] else head
+            words = ", ".join(each.name for each in series)
+            charts.append(square_chart(head, series, axes, diagonal=key == "roc", label=f"{title} of {words}"))
     calibration = evaluation.get("calibration")
     return [*charts, *([_calibration(calibration)] if isinstance(calibration, dict) else [])]
 
@@ -157,7 +158,8 @@ def _regression(evaluation: Mapping[str, Any]) -> list[Chart]:
         finite = [pair for pair in pairs if all(map(math.isfinite, pair))]
         if finite:
             shown = finite[:: max(1, len(finite) // MOST_DOTS)]
-            charts += _against(printable(str(found.get("name", "")), 30), shown)
+            name = printable(str(found.get("name", "")), 30)
+            charts += _against(f"output {name}" if name.isdigit() else name, shown)
     return charts
 
 
