@@ -180,7 +180,6 @@ def _run_phases(plan: Plan, prepared: Prepared, status: StatusFile, stop: StopSi
 
     from runner.logger_uploads import upload
     from runner.phases import PHASES
-    from runner.reports.page import report_for_loggers
 
     run = _set_up(prepared, folder, stop)
     run.on_epoch_finished = lambda epochs: status.update(epochs_finished=epochs)
@@ -208,7 +207,6 @@ def _run_phases(plan: Plan, prepared: Prepared, status: StatusFile, stop: StopSi
     _warn_if_untested(status)
     _enter(context, status, "report")
     prepared.container.create_report()
-    report_for_loggers(folder, run.loggers)
     _compare_with_expected(prepared.container, folder)
     status.update(state="completed", phase="end", exit_reason="done")
     upload(run)

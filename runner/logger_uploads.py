@@ -56,7 +56,7 @@ def pictures_of(folder: RunFolder) -> dict[str, Path]:
 
 
 def _send(logger: Logger, pictures: dict[str, Path], report: Path, step: int, name: str) -> None:
-    if isinstance(logger, TensorBoardLogger):
+    if isinstance(logger, TensorBoardLogger) and pictures:
         for tag, path in pictures.items():
             with Image.open(path) as picture:
                 pixels = np.asarray(picture.convert("RGB"))

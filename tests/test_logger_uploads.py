@@ -47,7 +47,6 @@ def made_run(path: Path, num_images: int = NUM_IMAGES) -> Run:
     Image.fromarray(pixels(255)).save(saliency.contact_sheet)
     for index in range(num_images):
         Image.fromarray(pixels(index)).save(saliency.overlay_file(10 * index))
-    made.folder.report.write_text("<p>the report</p>")
     made.folder.add_results("train", {"metrics": {}, "steps": 7})
     return made
 
@@ -173,7 +172,7 @@ def test_an_mlflow_server_has_the_artifacts(mlflow_server: str, tmp_path: Path) 
         client.download_artifacts(theirs.info.run_id, name, str(tmp_path / "copy"))
         for name in ("report.html", "saliency/000010.png")
     )
-    assert Path(report).read_text() == "<p>the report</p>"
+    assert f" {tmp_path.name}</title>" in Path(report).read_text()
     np.testing.assert_array_equal(np.asarray(Image.open(picture)), pixels(1))
 
 
@@ -216,7 +215,7 @@ def test_wandb_has_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     import wandb
     from pytorch_lightning.loggers import WandbLogger
 
-    from runner.run_seal import seal_run
+    from runner.reports.page import report_and_seal
 
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
@@ -227,7 +226,7 @@ def test_wandb_has_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
             upload(made)
             raise ValueError("stop")
         finally:
-            seal_run(made.folder)
+            report_and_seal(made.folder)
     assert wandb.run is None
     [record] = (tmp_path / "wandb").glob("offline-run-*/*.wandb")
     assert b"report.html" in record.read_bytes()

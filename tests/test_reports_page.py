@@ -20,7 +20,6 @@ from runner.reports.page import (
     rebuild_report,
     remove_report,
     report_and_seal,
-    report_for_loggers,
     report_page,
 )
 from runner.reports.record import RunRecord
@@ -289,16 +288,6 @@ class TestFiles:
         assert folder.own_report.read_text() == "by the container"
         remove_report(folder)
         assert not folder.report.exists()
-
-    def test_loggers_that_take_files_get_a_page_that_is_complete(self, tmp_path: Path) -> None:
-        class MLFlowLogger:
-            pass
-
-        folder = make_run(tmp_path / "run", num_images=0, state="running")
-        report_for_loggers(folder, [])
-        assert not folder.report.exists()
-        report_for_loggers(folder, [MLFlowLogger()])
-        assert "completed" in Page(folder.report.read_text()).text
 
     @pytest.mark.parametrize("error", [ValueError("odd"), OSError(28, "No space left on device"), RecursionError()])
     def test_a_report_that_cannot_be_made_is_a_warning(

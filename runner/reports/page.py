@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from runner.atomic_files import write_text
@@ -23,8 +23,6 @@ from runner.run_seal import digests_of, finish_wandb, recorded_digests, seal_run
 log = logging.getLogger(__name__)
 
 _MARK = b'<meta name="generator" content="Lightcase">'
-_WITHOUT_FILES = ("MetricsFile", "TensorBoardLogger")
-"""Loggers that take numbers and pictures only."""
 
 NOTEBOOK_HEIGHT = 640
 """Of the frame in a notebook, in pixels."""
@@ -43,22 +41,10 @@ def report_and_seal(folder: RunFolder, leave_out: Collection[str] = ()) -> None:
     try:
         _keep_foreign(folder)
         digests = digests_of(folder, leave_out)
-        _try_to_write(RunRecord(folder), digests)
+        _try_to_write(folder, digests)
         seal_run(folder, known=digests)
     except OSError as error:
         log.warning("the run has no %s, with which flipped bits are found: %s", folder.digests.name, error)
-
-
-def report_for_loggers(folder: RunFolder, loggers: Sequence[object]) -> None:
-    """Write report.html once all phases are complete, where there are loggers that take files along.
-
-    Args:
-        folder: The run.
-        loggers: Lightning's.
-    """
-    if any(type(each).__name__ not in _WITHOUT_FILES for each in loggers):
-        _keep_foreign(folder)
-        _try_to_write(RunRecord(folder, ends_as="completed"), {})
 
 
 def remove_report(folder: RunFolder) -> None:
@@ -78,10 +64,9 @@ def _keep_foreign(folder: RunFolder) -> None:
         log.warning("the container's %s is kept as %s", folder.report.name, folder.own_report.name)
 
 
-def _try_to_write(record: RunRecord, digests: Mapping[str, str]) -> None:
-    folder = record.folder
+def _try_to_write(folder: RunFolder, digests: Mapping[str, str]) -> None:
     try:
-        write_text(folder.report, _whole_page(record, digests))
+        write_text(folder.report, report_page(folder, digests))
     except Exception as error:  # whatever is in the folder
         reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
         log.warning("no %s: %s", folder.report.name, reason)
@@ -108,7 +93,8 @@ def report_page(folder: RunFolder, digests: Mapping[str, str]) -> str:
         folder: The run.
         digests: The sha256 of its files by name.
     """
-    return _whole_page(RunRecord(folder), digests)
+    record = RunRecord(folder)
+    return _page(record, {"files": details.files(record, digests)}, is_whole=True)
 
 
 def notebook_html(folder: RunFolder) -> str:
@@ -118,10 +104,6 @@ def notebook_html(folder: RunFolder) -> str:
         f'<iframe srcdoc="{page}" sandbox="allow-scripts" title="The run" width="100%" height="{NOTEBOOK_HEIGHT}" '
         'style="border: 0"></iframe>'
     )
-
-
-def _whole_page(record: RunRecord, digests: Mapping[str, str]) -> str:
-    return _page(record, {"files": details.files(record, digests)}, is_whole=True)
 
 
 def _page(record: RunRecord, values: Mapping[str, Any], *, is_whole: bool) -> str:

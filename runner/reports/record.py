@@ -44,8 +44,6 @@ class RunRecord:
     """The files of a run, read when they are asked for."""
 
     folder: RunFolder
-    ends_as: str = ""
-    """The state that the run is about to end in, while status.json still says that it runs."""
     problems: list[str] = field(default_factory=list)
     """What could not be read, in sentences."""
 
@@ -97,8 +95,6 @@ class RunRecord:
     @cached_property
     def state(self) -> str:
         """As in status.json; ``killed`` where it says that a process runs which does not."""
-        if self.ends_as:
-            return self.ends_as
         state = str(self.status.get("state", "unknown"))
         is_dead = state == "running" and not is_locked(self.folder.path)
         return "killed" if is_dead else state
