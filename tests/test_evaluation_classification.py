@@ -163,6 +163,13 @@ def test_a_single_item(label: int, accuracy: float) -> None:
     assert interval["high"] - interval["low"] > 0.7
 
 
+def test_a_model_that_is_very_sure_is_ranked_exactly() -> None:
+    """A probability that is 1 but for 1e-20 is less than one that is 1 but for 1e-30: both classes have one area."""
+    small = np.array([1e-20, 1e-30, 1e-25, 1e-35])
+    found = evaluated(np.array([0, 1, 0, 1]), np.stack([small, 1 - small], axis=1))
+    assert column(found, "auc") == [1, 1]
+
+
 def test_two_classes_have_one_curve() -> None:
     """That of the second class; its points are few and lead from corner to corner."""
     labels, probabilities = sample(5000, 2)

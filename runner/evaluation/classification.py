@@ -40,16 +40,15 @@ def evaluate_classes(labels: Counts, probabilities: Numbers, names: Sequence[str
     """
     confusion = confusion_matrix(labels, probabilities.argmax(axis=1), len(names))
     most = max(_FEWEST_POINTS, min(MOST_POINTS, _MOST_POINTS_OF_ALL // len(names)))
-    ranked = [_Ranked.of(labels == place, probabilities[:, place], most) for place in range(len(names))]
+    scores = _ranking_scores(probabilities)
+    ranked = [_Ranked.of(labels == place, scores[:, place], most) for place in range(len(names))]
     areas = np.array([each.auc for each in ranked])
     return {
         "num_items": len(labels),
         "num_classes": len(names),
         "classes": list(names),
         "main": "accuracy",
-        "intervals": {
-            name: each.to_json() for name, each in _intervals(labels, probabilities, confusion, areas).items()
-        },
+        "intervals": {name: each.to_json() for name, each in _intervals(labels, scores, confusion, areas).items()},
         "confusion": confusion.tolist(),
         "per_class": _per_class(confusion, ranked, names),
         **_curves(ranked, names),
@@ -108,14 +107,14 @@ def calibration(labels: Counts, probabilities: Numbers) -> dict[str, Any]:
     return {"ece": float(np.abs(sums - right).sum() / len(labels)), "bins": bins}
 
 
-def resampled_auc(labels: Counts, probabilities: Numbers, number: int) -> Numbers:
+def resampled_auc(labels: Counts, scores: Numbers, number: int) -> Numbers:
     """Return the mean area below the ROC curves in *number* resamples of the items, float (R,).
 
     It is the mean over the classes of each one's against the rest; classes that no item of the resample has, or all
     items, have none. Of two classes both have the same.
     """
-    classes = [1] if probabilities.shape[1] == 2 else [int(each) for each in np.unique(labels)]
-    ranks = [_Ranks(labels == each, probabilities[:, each]) for each in classes]
+    classes = [1] if scores.shape[1] == 2 else [int(each) for each in np.unique(labels)]
+    ranks = [_Ranks(labels == each, scores[:, each]) for each in classes]
     found = [
         _mean(np.stack([each.auc(counts) for each in ranks], axis=1))
         for counts in resampled_counts(len(labels), number)
@@ -160,13 +159,25 @@ class _Ranks:
             return np.asarray(wins / (positive.sum(axis=1) * below[:, -1]))
 
 
-def _intervals(labels: Counts, probabilities: Numbers, confusion: Counts, areas: Numbers) -> dict[str, Interval]:
+def _ranking_scores(probabilities: Numbers) -> Numbers:
+    """Return what items are ranked by, (N, K): of two classes the logarithm of their ratio, else the probabilities.
+
+    Of a model that is very sure, probabilities of 1 would be ties where those of the other class are not.
+    """
+    if probabilities.shape[1] > 2:
+        return probabilities
+    logs = np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))
+    ratio = logs[:, 1] - logs[:, 0]
+    return np.stack([-ratio, ratio], axis=1)
+
+
+def _intervals(labels: Counts, scores: Numbers, confusion: Counts, areas: Numbers) -> dict[str, Interval]:
     """Return the intervals. What follows from the confusion matrix is resampled there: drawn items are drawn cells."""
-    num_items, num_classes = probabilities.shape
+    num_items, num_classes = scores.shape
     right = int(np.trace(confusion))
     accuracies = np.random.default_rng(0).binomial(num_items, right / num_items, NUM_RESAMPLES) / num_items
     ranked = 1 if num_classes == 2 else num_classes
-    resampled_areas = resampled_auc(labels, probabilities, num_resamples(num_items * ranked))
+    resampled_areas = resampled_auc(labels, scores, num_resamples(num_items * ranked))
     return {
         "accuracy": proportion_interval(right, num_items, accuracies),
         "macro_f1": percentile_interval(float(macro_f1(confusion)), _resampled_f1(confusion)),
