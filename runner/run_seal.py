@@ -48,7 +48,7 @@ def seal_run(folder: RunFolder, leave_out: Collection[str] = ()) -> None:
     Raises:
         OSError: the disk is full, and so on; there are no digests then.
     """
-    files = {name: file_digest(path) for name, path in _files(folder.path) if name not in leave_out}
+    files = {name: file_digest(path) for name, path in files_of_run(folder.path) if name not in leave_out}
     folder.digests.unlink(missing_ok=True)
     write_sealed(folder.digests, {"files": files})
 
@@ -102,11 +102,12 @@ def _is_whole_checkpoint(path: Path) -> bool:
     return True
 
 
-def _files(root: Path) -> Iterator[tuple[str, Path]]:
-    """Yield the files below *root* by name, without following links."""
+def files_of_run(root: Path) -> Iterator[tuple[str, Path]]:
+    """Yield the files of a run below *root* by name, without following links."""
+    folder = RunFolder(root)
     for parent, _, names in sorted(os.walk(root)):
         for each in sorted(names):
             path = Path(parent, each)
-            is_own = each not in (LOCK_NAME, LEASE_NAME) and path != root / RunFolder(root).digests.name
+            is_own = each not in (LOCK_NAME, LEASE_NAME) and path not in (folder.digests, folder.labels)
             if is_own and path.is_file() and not path.is_symlink():
                 yield path.relative_to(root).as_posix(), path

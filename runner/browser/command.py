@@ -1,0 +1,137 @@
+"""``runs ...``: which action is meant, and whether its words and options are right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from runner.browser.finding import find_run
+from runner.browser.labels import note, tag
+from runner.browser.listing import FORMATS, Selection, list_runs
+from runner.browser.removal import remove
+from runner.browser.show import show
+from runner.browser.verify import verify
+from runner.command_line import COMMAND_OPTIONS, Request, truth_value
+from runner.errors import UsageError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What the command works with besides the command line."""
+
+    outputs: Path
+    """The outputs folder; it may not be there."""
+    width: int
+    """Columns of the terminal."""
+    ask: Callable[[str], bool]
+    """Asks the user a question."""
+
+
+@dataclass(frozen=True)
+class _Action:
+    usage: str
+    least: int
+    most: int
+    options: tuple[str, ...]
+    run: Callable[[Sequence[str], Mapping[str, str], Surroundings], list[str]]
+
+
+def runs_command(request: Request, around: Surroundings) -> tuple[list[str], bool]:
+    """Do what ``runs ...`` asks for.
+
+    Returns:
+        Lines to print, and whether all is well.
+
+    Raises:
+        UsageError: there is no such action, option or run.
+        RunFailedError: a file cannot be written.
+    """
+    options = _options(request)
+    name, *words = request.arguments or ("",)
+    if name == "verify":
+        _refuse(options, (), "verify")
+        return verify(words, around.outputs)
+    if not name:
+        _refuse(options, _LISTING, "")
+        return list_runs(around.outputs, _selection(request, options), around.width).split("\n"), True
+    if name not in ACTIONS:
+        hint = did_you_mean(name, [*ACTIONS, "verify"])
+        raise UsageError(f"runs has no {name!r}; it has {', '.join([*ACTIONS, 'verify'])}.{hint}")
+    action = ACTIONS[name]
+    if not action.least <= len(words) <= action.most:
+        raise UsageError(f"Write: runs {name} {action.usage}.")
+    _refuse(options, action.options, name)
+    return action.run(words, options, around), True
+
+
+def _options(request: Request) -> dict[str, str]:
+    """Return the command's own options; a switch that is on has the value ``on``."""
+    found = {}
+    for option in request.overrides:
+        known = COMMAND_OPTIONS["runs"][option.name]
+        if known.value:
+            found[option.name] = option.value or ""
+            continue
+        try:
+            is_on = option.value is None or truth_value(option.value)
+        except ValueError as error:
+            raise UsageError(f"--{option.flag}: {error}.") from None
+        if is_on:
+            found[option.name] = "on"
+    return found
+
+
+def _refuse(options: Mapping[str, str], known: Sequence[str], action: str) -> None:
+    for name in options:
+        if name not in known:
+            homes = ["runs", *(f"runs {each}" for each in ACTIONS if name in ACTIONS[each].options)]
+            home = homes[-1] if name not in _LISTING else "runs"
+            raise UsageError(f"--{name} is for {home}, not for {f'runs {action}'.rstrip()}.")
+
+
+def _selection(request: Request, options: Mapping[str, str]) -> Selection:
+    form = options.get("format", "table")
+    if form not in FORMATS:
+        raise UsageError(f"--format={form}: use one of {', '.join(FORMATS)}.{did_you_mean(form, FORMATS)}")
+    last = options.get("last")
+    if last is not None and not (last.isdecimal() and 0 < len(last) < 10 and int(last)):
+        raise UsageError(f"--last={last}: write a whole number from 1 on.")
+    columns = tuple(filter(None, (each.strip() for each in options.get("columns", "").split(","))))
+    return Selection(
+        where=options.get("where", ""),
+        sort=options.get("sort", ""),
+        last=None if last is None else int(last),
+        columns=columns,
+        format=form,
+        sweeps=tuple(each for each in request.sweep if each) if request.sweep else None,
+    )
+
+
+def _show(words: Sequence[str], options: Mapping[str, str], around: Surroundings) -> list[str]:
+    del options
+    return show(find_run(around.outputs, words[0]))
+
+
+def _tag(words: Sequence[str], options: Mapping[str, str], around: Surroundings) -> list[str]:
+    return [tag(find_run(around.outputs, words[0]), words[1:], remove="remove" in options)]
+
+
+def _note(words: Sequence[str], options: Mapping[str, str], around: Surroundings) -> list[str]:
+    del options
+    return [note(find_run(around.outputs, words[0]), words[1])]
+
+
+def _remove(words: Sequence[str], options: Mapping[str, str], around: Surroundings) -> list[str]:
+    paths = [find_run(around.outputs, word) for word in words]
+    return remove(paths, (lambda _: True) if "yes" in options else around.ask)
+
+
+_LISTING = ("where", "sort", "last", "columns", "format")
+_MANY = 10_000
+ACTIONS = {
+    "show": _Action("RUN", 1, 1, (), _show),
+    "tag": _Action("RUN WORD ... [--remove]", 2, _MANY, ("remove",), _tag),
+    "note": _Action('RUN "TEXT"', 2, 2, (), _note),
+    "rm": _Action("RUN ... [--yes]", 1, _MANY, ("yes",), _remove),
+}
