@@ -26,7 +26,12 @@ _VERSION = 1
 _RECENT_NS = 2_000_000_000
 """Files that changed so shortly before they were read may change again within one tick of the disk's clock."""
 
+_ANY = RunFolder(Path())
+_WATCHED = (_ANY.status.name, _ANY.results.name, _ANY.labels.name, ".")
+
 _Signature = list[int]
+"""Time of the last change in ns, and size, of each of these."""
+
 _Entry = tuple[_Signature, RunRecord]
 
 
@@ -40,9 +45,9 @@ def records_in(root: Path, prefix: str = "") -> list[RunRecord]:
     known = _read(root, prefix)
     found: dict[str, _Entry] = {}
     to_keep: dict[str, _Entry] = {}
+    latest = time.time_ns() - _RECENT_NS
     for name in _folders(root):
-        now = time.time_ns()
-        signature = _signature(root / name)
+        signature = _signature(f"{root}/{name}")
         if signature is None:
             continue
         entry = known.get(name)
@@ -52,9 +57,9 @@ def records_in(root: Path, prefix: str = "") -> list[RunRecord]:
                 continue
             entry = (signature, record)
         found[name] = entry
-        if entry[1].state != "running" and max(signature[:4]) < now - _RECENT_NS:
+        if entry[1].state != "running" and max(signature[::2]) < latest:
             to_keep[name] = entry
-    if to_keep.keys() != known.keys() or any(to_keep[name][0] != known[name][0] for name in to_keep):
+    if to_keep.keys() != known.keys() or any(to_keep[name] is not known[name] for name in to_keep):
         with suppress(OSError):
             _write(root, to_keep)
     records = (found[name][1] for name in sorted(found))
@@ -69,25 +74,22 @@ def _folders(root: Path) -> list[str]:
         return []
 
 
-def _signature(path: Path) -> _Signature | None:
-    """Return when the folder and its files were changed, and their sizes; None where no run is in it.
+def _signature(path: str) -> _Signature | None:
+    """Return when the folder of a run and its files were changed, and their sizes; None where no run is in it.
 
     Files that are only ever replaced by rename, such as config.yaml, change the folder's own time.
     """
-    folder = RunFolder(path)
-    times, sizes = [], []
-    for file in (path, folder.status, folder.results, folder.labels):
+    signature = []
+    for file in _WATCHED:  # ten thousand times: texts are much faster than paths
         try:
-            found = os.stat(file)  # noqa: PTH116 - ten thousand times: Path.stat is twice as slow
+            found = os.stat(f"{path}/{file}")  # noqa: PTH116
         except OSError:
-            if file == folder.status:
+            if file == _WATCHED[0]:
                 return None
-            times.append(0)
-            sizes.append(-1)
+            signature += [0, -1]
         else:
-            times.append(found.st_mtime_ns)
-            sizes.append(found.st_size)
-    return times + sizes
+            signature += [found.st_mtime_ns, found.st_size]
+    return signature
 
 
 def _read(root: Path, prefix: str) -> dict[str, _Entry]:
