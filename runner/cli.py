@@ -99,6 +99,7 @@ def _dispatch(request: Request, argv: Sequence[str], outcome: dict[str, Any]) ->
         "queue": _queue,
         "work": _work,
         "runs": _runs,
+        "completion": _completion,
         "trial": _trial,
     }
     command = "list" if request.list else request.command
@@ -198,6 +199,16 @@ def _ask(question: str) -> bool:
         raise UsageError(f"{question} Nobody is there to answer; add --yes.")
     print(f"{question} [y/N] ", end="", flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _completion(request: Request) -> int:
+    from runner.completion import candidates, completion_script
+
+    if request.arguments[0] != "--candidates":
+        print(completion_script(request.arguments[0]))
+    elif lines := candidates(*request.arguments[1:]):
+        print("\n".join(lines))
+    return EXIT_DONE
 
 
 def _trial(request: Request) -> int:
