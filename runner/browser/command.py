@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from runner.atomic_files import write_text
+from runner.browser.compare_page import check_page, compare_page
+from runner.browser.comparison import MOST_RUNS, compare, comparison_lines
 from runner.browser.finding import find_run
 from runner.browser.labels import note, tag
 from runner.browser.listing import FORMATS, Selection, list_runs
@@ -13,7 +16,8 @@ from runner.browser.removal import remove
 from runner.browser.show import show
 from runner.browser.verify import verify
 from runner.command_line import COMMAND_OPTIONS, Request, truth_value
-from runner.errors import UsageError, did_you_mean
+from runner.errors import RunFailedError, UsageError, did_you_mean
+from runner.run_record import shown
 
 
 @dataclass(frozen=True)
@@ -122,6 +126,18 @@ def _note(words: Sequence[str], options: Mapping[str, str], around: Surroundings
     return [note(find_run(around.outputs, words[0]), words[1])]
 
 
+def _compare(words: Sequence[str], options: Mapping[str, str], around: Surroundings) -> list[str]:
+    page = Path(options.get("html", "compare.html")).expanduser().absolute()
+    check_page(page)
+    comparison = compare([find_run(around.outputs, word) for word in words], Path.cwd())
+    text = compare_page(comparison)
+    try:
+        write_text(page, text)
+    except OSError as error:
+        raise RunFailedError(f"{page} cannot be written: {error.strerror or error}.") from error
+    return [*comparison_lines(comparison, around.width), "", f"with curves and maps: {shown(page)}"]
+
+
 def _remove(words: Sequence[str], options: Mapping[str, str], around: Surroundings) -> list[str]:
     paths = [find_run(around.outputs, word) for word in words]
     return remove(paths, (lambda _: True) if "yes" in options else around.ask)
@@ -131,6 +147,7 @@ _LISTING = ("where", "sort", "last", "columns", "format")
 _MANY = 10_000
 ACTIONS = {
     "show": _Action("RUN", 1, 1, (), _show),
+    "compare": _Action("RUN RUN ... [--html=FILE]", 2, MOST_RUNS, ("html",), _compare),
     "tag": _Action("RUN WORD ... [--remove]", 2, _MANY, ("remove",), _tag),
     "note": _Action('RUN "TEXT"', 2, 2, (), _note),
     "rm": _Action("RUN ... [--yes]", 1, _MANY, ("yes",), _remove),

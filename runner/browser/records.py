@@ -148,6 +148,15 @@ def config_values(folder: RunFolder) -> Iterator[tuple[str, Any, str]]:
         yield name, _plain(value), origin
 
 
+def read_environment(folder: RunFolder) -> dict[str, Any]:
+    """Return what environment.json holds; nothing where it is missing or damaged."""
+    try:
+        value = json.loads(folder.environment.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
 @functools.lru_cache(maxsize=10_000)
 def _plain(text: str) -> Any:
     """Read one value of config.yaml; what cannot be read is text. Nearly all are JSON as well, which is faster."""

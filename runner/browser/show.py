@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.browser.finding import name_of
-from runner.browser.records import KILLED, RunRecord, config_values, live_state, read_record
+from runner.browser.records import KILLED, RunRecord, config_values, live_state, read_environment, read_record
 from runner.errors import UsageError
 from runner.number_text import format_seconds
 from runner.run_folder import RunFolder
@@ -38,15 +38,6 @@ def show(path: Path) -> list[str]:
         list(_files(folder)),
     ]
     return "\n\n".join("\n".join(block) for block in blocks if block).splitlines()
-
-
-def read_environment(folder: RunFolder) -> dict[str, Any]:
-    """Return what environment.json holds; nothing where it is missing or damaged."""
-    try:
-        value = json.loads(folder.environment.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _head(record: RunRecord) -> Iterator[str]:
