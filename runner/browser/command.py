@@ -9,6 +9,7 @@ from pathlib import Path
 from runner.atomic_files import write_text
 from runner.browser.compare_page import check_page, compare_page
 from runner.browser.comparison import MOST_RUNS, compare, comparison_lines
+from runner.browser.export import export
 from runner.browser.finding import find_run
 from runner.browser.labels import note, tag
 from runner.browser.listing import FORMATS, Selection, list_runs
@@ -138,6 +139,11 @@ def _compare(words: Sequence[str], options: Mapping[str, str], around: Surroundi
     return [*comparison_lines(comparison, around.width), "", f"with curves and maps: {shown(page)}"]
 
 
+def _export(words: Sequence[str], options: Mapping[str, str], around: Surroundings) -> list[str]:
+    del options
+    return export(find_run(around.outputs, words[0]), Path(words[1]))
+
+
 def _remove(words: Sequence[str], options: Mapping[str, str], around: Surroundings) -> list[str]:
     paths = [find_run(around.outputs, word) for word in words]
     return remove(paths, (lambda _: True) if "yes" in options else around.ask)
@@ -150,5 +156,6 @@ ACTIONS = {
     "compare": _Action("RUN RUN ... [--html=FILE]", 2, MOST_RUNS, ("html",), _compare),
     "tag": _Action("RUN WORD ... [--remove]", 2, _MANY, ("remove",), _tag),
     "note": _Action('RUN "TEXT"', 2, 2, (), _note),
+    "export": _Action("RUN FILE.zip", 2, 2, (), _export),
     "rm": _Action("RUN ... [--yes]", 1, _MANY, ("yes",), _remove),
 }

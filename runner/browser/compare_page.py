@@ -118,7 +118,7 @@ def _curve(name: str, lines: Sequence[_Curve], letters: Sequence[str]) -> str:
     points = [point for line in lines for point in line]
     x = number_axis("epoch", [point[0] for point in points], is_exact=len({point[0] for point in points}) <= 6)
     y = number_axis(name, [point[1] for point in points])
-    frame = Frame(400, 240, x, y, "epoch", name)
+    frame = Frame(400, 220, x, y, "epoch", "")
     parts = frame.drawn()
     for place, line in enumerate(lines):
         track: list[Place] = [frame.at(x.place(at), y.place(value)) for at, value in _thinned(line)]
