@@ -103,7 +103,7 @@ def _dispatch(request: Request, argv: Sequence[str], outcome: dict[str, Any]) ->
         "trial": _trial,
     }
     command = "list" if request.list else request.command
-    if request.help and (command in commands or (request.model is None and not request.config)):
+    if request.help and command != "runs" and (command in commands or (request.model is None and not request.config)):
         from runner.help_text import program_help
 
         print(program_help(program_name()))
@@ -183,8 +183,11 @@ def _queue(request: Request) -> int:
 def _runs(request: Request) -> int:
     import shutil
 
-    from runner.browser.command import Surroundings, runs_command
+    from runner.browser.command import Surroundings, runs_command, runs_help
 
+    if request.help:
+        print(runs_help(program_name()))
+        return EXIT_DONE
     outputs = Path(request.output_to or "outputs").expanduser().absolute()
     is_terminal = sys.stdout.isatty() or "COLUMNS" in os.environ
     width = shutil.get_terminal_size().columns if is_terminal else 10_000

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -33,7 +33,7 @@ _WORDS = {
 }
 """Values of options that are one of few words."""
 
-Candidates = Mapping[str, str]
+Candidates = dict[str, str]
 """Whole words, each with what it means; those that end with ``=`` or ``/`` go on."""
 
 

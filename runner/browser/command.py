@@ -13,11 +13,13 @@ from runner.browser.export import export
 from runner.browser.finding import find_run
 from runner.browser.labels import note, tag
 from runner.browser.listing import FORMATS, Selection, list_runs
+from runner.browser.records import FIELDS
 from runner.browser.removal import remove
 from runner.browser.show import show
 from runner.browser.verify import verify
 from runner.command_line import COMMAND_OPTIONS, Request, truth_value
 from runner.errors import RunFailedError, UsageError, did_you_mean
+from runner.help_text import help_entry
 from runner.run_record import shown
 
 
@@ -36,6 +38,7 @@ class Surroundings:
 @dataclass(frozen=True)
 class _Action:
     usage: str
+    doc: str
     least: int
     most: int
     options: tuple[str, ...]
@@ -68,6 +71,36 @@ def runs_command(request: Request, around: Surroundings) -> tuple[list[str], boo
         raise UsageError(f"Write: runs {name} {action.usage}.")
     _refuse(options, action.options, name)
     return action.run(words, options, around), True
+
+
+def runs_help(program: str) -> str:
+    """Return the help of the command."""
+    actions = {f"runs {name} {action.usage}": action.doc for name, action in ACTIONS.items()}
+    actions["runs verify [RUN ...]"] = "Compare every file of runs and sweeps, or of all, with its digest."
+    options = {f"--{name}{'=' + each.value if each.value else ''}": each.doc
+               for name, each in COMMAND_OPTIONS["runs"].items()}  # fmt: skip
+    options |= {
+        "--sweep[=NAME]": "The trials of a sweep, or of all, instead of runs of their own.",
+        "--output_to=FOLDER": "Where the runs are (default ./outputs).",
+    }
+    return "\n".join(
+        [
+            f"Usage: {program} runs [--where=CONDITION] [--sort=NAME] ...",
+            "",
+            "Show the runs there are, the newest last. RUN is a name, a part of it that only one run has,",
+            "a path, latest, or SWEEP/NUMBER for a trial.",
+            "",
+            *(help_entry(f"  {head}", doc) for head, doc in actions.items()),
+            "",
+            "Options:",
+            *(help_entry(f"  {head}", doc) for head, doc in options.items()),
+            "",
+            f"In conditions and columns: {', '.join(FIELDS)},",
+            "every metric (test_acc, `val/loss`, train.loss of one phase) and every parameter. Conditions have",
+            "< <= > >= == != in, not, and, or, parentheses, lists, 1e-3, 'text', true, false, none.",
+            "A value that a run does not have matches nothing.",
+        ]
+    )
 
 
 def _options(request: Request) -> dict[str, str]:
@@ -152,10 +185,25 @@ def _remove(words: Sequence[str], options: Mapping[str, str], around: Surroundin
 _LISTING = ("where", "sort", "last", "columns", "format")
 _MANY = 10_000
 ACTIONS = {
-    "show": _Action("RUN", 1, 1, (), _show),
-    "compare": _Action("RUN RUN ... [--html=FILE]", 2, MOST_RUNS, ("html",), _compare),
-    "tag": _Action("RUN WORD ... [--remove]", 2, _MANY, ("remove",), _tag),
-    "note": _Action('RUN "TEXT"', 2, 2, (), _note),
-    "export": _Action("RUN FILE.zip", 2, 2, (), _export),
-    "rm": _Action("RUN ... [--yes]", 1, _MANY, ("yes",), _remove),
+    "show": _Action("RUN", "Say what is known of a run.", 1, 1, (), _show),
+    "compare": _Action(
+        "RUN RUN ... [--html=FILE]",
+        "Show only what differs: parameters and who set them, metrics, environment, packages, code; and write a page "
+        "with the curves over one another and the maps of the same images side by side.",
+        2,
+        MOST_RUNS,
+        ("html",),
+        _compare,
+    ),
+    "tag": _Action("RUN WORD ... [--remove]", "Give a run tags, or take them away.", 2, _MANY, ("remove",), _tag),
+    "note": _Action('RUN "TEXT"', "Give a run a note in place of the one it has.", 2, 2, (), _note),
+    "export": _Action(
+        "RUN FILE.zip",
+        "Write a run to a zip file, with digests, and without paths and names of users and machines.",
+        2,
+        2,
+        (),
+        _export,
+    ),
+    "rm": _Action("RUN ... [--yes]", "Remove runs for good; it asks.", 1, _MANY, ("yes",), _remove),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-from runner.errors import UsageError, did_you_mean
+from runner.errors import UsageError, did_you_mean, nearest
 from runner.run_folder import RunFolder
 from runner.sweep.sweep_folder import SWEEPS, SweepFolder, sweeps_in
 
@@ -86,7 +86,6 @@ def _places(outputs: Path, word: str) -> list[Path]:
 def _hint(word: str, names: list[str]) -> str:
     """Name what is alike: whole names, or the models in them."""
     models = {name.partition("_")[2]: name for name in names}
-    hint = did_you_mean(word, names)
-    if not hint:
-        hint = did_you_mean(word, [models.get(each, each) for each in models])
+    alike = [models[each] for each in nearest(word, models)]
+    hint = did_you_mean(word, names) or (f" Did you mean {' or '.join(alike)}?" if alike else "")
     return hint or (f" The newest is {names[-1]}." if names else " There is none at all.")
