@@ -1,4 +1,4 @@
-"""``runs ...``: which action is meant, and whether its words and options are right."""
+"""``runs ...``: which action is meant, and whether its words and options are right. Loads what that action needs."""
 
 from __future__ import annotations
 
@@ -6,21 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from runner.atomic_files import write_text
-from runner.browser.compare_page import check_page, compare_page
-from runner.browser.comparison import MOST_RUNS, compare, comparison_lines
-from runner.browser.export import export
 from runner.browser.finding import find_run
 from runner.browser.labels import note, tag
 from runner.browser.listing import FORMATS, Selection, list_runs
 from runner.browser.records import FIELDS
 from runner.browser.removal import remove
-from runner.browser.show import show
 from runner.browser.verify import verify
 from runner.command_line import COMMAND_OPTIONS, Request, truth_value
 from runner.errors import RunFailedError, UsageError, did_you_mean
-from runner.help_text import help_entry
-from runner.run_record import shown
 
 
 @dataclass(frozen=True)
@@ -75,6 +68,8 @@ def runs_command(request: Request, around: Surroundings) -> tuple[list[str], boo
 
 def runs_help(program: str) -> str:
     """Return the help of the command."""
+    from runner.help_text import help_entry
+
     actions = {f"runs {name} {action.usage}": action.doc for name, action in ACTIONS.items()}
     actions["runs verify [RUN ...]"] = "Compare every file of runs and sweeps, or of all, with its digest."
     options = {f"--{name}{'=' + each.value if each.value else ''}": each.doc
@@ -148,6 +143,8 @@ def _selection(request: Request, options: Mapping[str, str]) -> Selection:
 
 def _show(words: Sequence[str], options: Mapping[str, str], around: Surroundings) -> list[str]:
     del options
+    from runner.browser.show import show
+
     return show(find_run(around.outputs, words[0]))
 
 
@@ -161,6 +158,11 @@ def _note(words: Sequence[str], options: Mapping[str, str], around: Surroundings
 
 
 def _compare(words: Sequence[str], options: Mapping[str, str], around: Surroundings) -> list[str]:
+    from runner.atomic_files import write_text
+    from runner.browser.compare_page import check_page, compare_page
+    from runner.browser.comparison import compare, comparison_lines
+    from runner.run_record import shown
+
     page = Path(options.get("html", "compare.html")).expanduser().absolute()
     check_page(page)
     comparison = compare([find_run(around.outputs, word) for word in words], Path.cwd())
@@ -174,6 +176,8 @@ def _compare(words: Sequence[str], options: Mapping[str, str], around: Surroundi
 
 def _export(words: Sequence[str], options: Mapping[str, str], around: Surroundings) -> list[str]:
     del options
+    from runner.browser.export import export
+
     return export(find_run(around.outputs, words[0]), Path(words[1]))
 
 
@@ -184,6 +188,9 @@ def _remove(words: Sequence[str], options: Mapping[str, str], around: Surroundin
 
 _LISTING = ("where", "sort", "last", "columns", "format")
 _MANY = 10_000
+MOST_COMPARED = 8
+"""Runs: as many colours can be told apart."""
+
 ACTIONS = {
     "show": _Action("RUN", "Say what is known of a run.", 1, 1, (), _show),
     "compare": _Action(
@@ -191,7 +198,7 @@ ACTIONS = {
         "Show only what differs: parameters and who set them, metrics, environment, packages, code; and write a page "
         "with the curves over one another and the maps of the same images side by side.",
         2,
-        MOST_RUNS,
+        MOST_COMPARED,
         ("html",),
         _compare,
     ),

@@ -20,9 +20,6 @@ from runner.number_text import format_seconds
 from runner.run_folder import RunFolder
 from runner.sweep.shown import brief, cut, format_number, printable
 
-MOST_RUNS = 8
-"""As many colours can be told apart."""
-
 NOTHING = "-"
 """Stands for what a run does not have."""
 

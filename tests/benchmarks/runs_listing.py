@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import random
+import resource
 import shutil
 import statistics
 import subprocess
@@ -48,12 +49,22 @@ def make_runs(outputs: Path, number: int) -> None:
             os.utime(file, (long_ago, long_ago))
 
 
-def seconds(outputs: Path, *options: str) -> float:
-    """Run the command in a process of its own and return how long that took."""
+def seconds(outputs: Path, *options: str, rounds: int = 1) -> str:
+    """Run the command in processes of their own; return the medians of wall clock and CPU seconds."""
     command = [sys.executable, str(REPOSITORY / "runner.py"), "runs", f"--output_to={outputs}", *options]
-    started = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=os.environ | {"COLUMNS": "120"})
-    return time.perf_counter() - started
+    walls, cpus = [], []
+    for _ in range(rounds):
+        started, before = time.perf_counter(), cpu_seconds()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=os.environ | {"COLUMNS": "120"})
+        walls.append(time.perf_counter() - started)
+        cpus.append(cpu_seconds() - before)
+    return f"{statistics.median(walls):.2f} s, {statistics.median(cpus):.2f} CPU s"
+
+
+def cpu_seconds() -> float:
+    """Return what all processes that have ended so far took."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def main() -> None:
@@ -62,22 +73,22 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
-    outputs = Path(tempfile.mkdtemp())
+    outputs, rounds = Path(tempfile.mkdtemp()), arguments.rounds
     try:
         make_runs(outputs, arguments.runs)
         index = outputs / INDEX
         where = "--where=l_rate < 0.01 and model == 'Model3' and test_0 > 0.9"
         index.mkdir()  # so that none can be written
-        print(f"reading every folder  {statistics.median(seconds(outputs) for _ in range(2)):.2f} s")
+        print(f"reading every folder: {seconds(outputs, rounds=2)}")
         index.rmdir()
-        print(f"without an index      {seconds(outputs):.2f} s")
-        for name, options in (("warm", ()), ("warm, --where", (where,)), ("warm, --sort", ("--sort=-test_0",))):
-            found = statistics.median(seconds(outputs, *options) for _ in range(arguments.rounds))
-            print(f"{name:<21} {found:.2f} s")
+        print(f"cold, which writes the index: {seconds(outputs)}")
+        print(f"warm: {seconds(outputs, rounds=rounds)}")
+        print(f"warm with --where: {seconds(outputs, where, rounds=rounds)}")
+        print(f"warm with --sort: {seconds(outputs, '--sort=-test_0', rounds=rounds)}")
         shutil.rmtree(min(each for each in outputs.iterdir() if each.is_dir()))
-        print(f"one run is gone       {seconds(outputs):.2f} s")
-        print(f"of which Python's start and imports {seconds(outputs / 'nowhere'):.2f} s; "
-              f"the index has {index.stat().st_size / 1e6:.1f} MB")  # fmt: skip
+        print(f"one run is gone: {seconds(outputs)}")
+        print(f"of which start and imports: {seconds(outputs / 'nowhere', rounds=rounds)}")
+        print(f"the index has {index.stat().st_size / 1e6:.1f} MB")
     finally:
         shutil.rmtree(outputs)
 
