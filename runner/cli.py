@@ -181,27 +181,14 @@ def _queue(request: Request) -> int:
 
 
 def _runs(request: Request) -> int:
-    import shutil
-
-    from runner.browser.command import Surroundings, runs_command, runs_help
+    from runner.browser.command import runs_command, runs_help
 
     if request.help:
         print(runs_help(program_name()))
         return EXIT_DONE
-    outputs = Path(request.output_to or "outputs").expanduser().absolute()
-    is_terminal = sys.stdout.isatty() or "COLUMNS" in os.environ
-    width = shutil.get_terminal_size().columns if is_terminal else 10_000
-    lines, is_good = runs_command(request, Surroundings(outputs, width, _ask))
+    lines, is_good = runs_command(request, Path(request.output_to or "outputs").expanduser().absolute())
     print("\n".join(lines))
     return EXIT_DONE if is_good else EXIT_FAILED
-
-
-def _ask(question: str) -> bool:
-    """Ask for yes or no; where nobody can answer, say what to add to the command line."""
-    if not sys.stdin or not sys.stdin.isatty():
-        raise UsageError(f"{question} Nobody is there to answer; add --yes.")
-    print(f"{question} [y/N] ", end="", flush=True)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _completion(request: Request) -> int:

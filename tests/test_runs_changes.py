@@ -1,7 +1,9 @@
 """``runs tag``, ``note`` and ``rm``: what they change, and what they leave alone."""
 
+import io
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -87,6 +89,23 @@ def test_what_is_asked(outputs: Path) -> None:
     assert "Remove 2 runs (" in questions[0]
     assert "Beta" in questions[0]
     assert all(path.is_dir() for path in paths)
+
+
+class Terminal(io.StringIO):
+    """Somebody who types."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("typed", "left"), [("y\n", 2), ("Yes\n", 2), ("n\n", 3), ("\n", 3), ("", 3)])
+def test_the_answer(
+    outputs: Path, typed: str, left: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a yes is a yes."""
+    monkeypatch.setattr(sys, "stdin", Terminal(typed))
+    assert "Alpha, 0.0 MB, for good? [y/N]" in call(capsys, "rm", "Alpha")
+    assert len(list(outputs.glob("2*"))) == left
 
 
 def test_running_runs_and_trials_stay(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:

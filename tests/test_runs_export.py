@@ -35,6 +35,7 @@ WORDS = PrivateWords("2026_Run", frozenset({"lovelace"}), frozenset({"node7", "n
         ("file:///home/x/y.txt", "<path>/y.txt"),
         ("by lovelace on node7.lab.org, lovelaces", "by user on host, lovelaces"),
         # what stays as it is
+        ("url(data:image/jpeg;base64,/9j/4AAQ/node7+) x", "url(data:image/jpeg;base64,/9j/4AAQ/node7+) x"),
         ("val/loss 3 images/s, 1/2", "val/loss 3 images/s, 1/2"),
         ("https://pytorch.org/docs/stable", "https://pytorch.org/docs/stable"),
         ("--- /dev/null\n+++ b/model.py", "--- /dev/null\n+++ b/model.py"),

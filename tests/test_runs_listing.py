@@ -250,6 +250,19 @@ def test_a_damaged_index_is_made_anew(outputs: Path, damage: object) -> None:
     assert (outputs / INDEX).read_bytes() == content
 
 
+def test_parameters_come_back_as_they_were(outputs: Path) -> None:
+    """Also those that Python takes for equal, and those that other runs of the model do not have."""
+    values = [1, True, 1.0, [1, 2], [True, 2], "1", None, {"a": [1]}, "\ud7ff\u2028"]
+    for value in values:
+        age(make_run(outputs, "Same", value=value))
+    age(make_run(outputs, "Same"))
+    fresh = [each for each in records_in(outputs) if each.model == "Same"]
+    again = [each for each in records_in(outputs) if each.model == "Same"]
+    assert (outputs / INDEX).is_file()
+    assert [repr(each.parameters) for each in again] == [repr(each.parameters) for each in fresh]
+    assert {repr(each.value("value")) for each in again[:-1]} >= {repr(value) for value in values[:-1]}
+
+
 def test_where_no_index_can_be_written(outputs: Path) -> None:
     """The listing takes longer, that is all."""
     for path in outputs.glob("2*"):

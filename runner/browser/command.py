@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +13,7 @@ from runner.browser.finding import find_run
 from runner.browser.labels import note, tag
 from runner.browser.listing import FORMATS, Selection, list_runs
 from runner.browser.records import FIELDS
-from runner.browser.removal import remove
+from runner.browser.removal import ask, remove
 from runner.browser.verify import verify
 from runner.command_line import COMMAND_OPTIONS, Request, truth_value
 from runner.errors import RunFailedError, UsageError, did_you_mean
@@ -24,8 +27,6 @@ class Surroundings:
     """The outputs folder; it may not be there."""
     width: int
     """Columns of the terminal."""
-    ask: Callable[[str], bool]
-    """Asks the user a question."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,12 @@ class _Action:
     run: Callable[[Sequence[str], Mapping[str, str], Surroundings], list[str]]
 
 
-def runs_command(request: Request, around: Surroundings) -> tuple[list[str], bool]:
+def runs_command(request: Request, outputs: Path) -> tuple[list[str], bool]:
     """Do what ``runs ...`` asks for.
+
+    Args:
+        request: The command line.
+        outputs: The outputs folder; it may not be there.
 
     Returns:
         Lines to print, and whether all is well.
@@ -49,6 +54,8 @@ def runs_command(request: Request, around: Surroundings) -> tuple[list[str], boo
         RunFailedError: a file cannot be written.
     """
     options = _options(request)
+    is_terminal = sys.stdout.isatty() or "COLUMNS" in os.environ
+    around = Surroundings(outputs, shutil.get_terminal_size().columns if is_terminal else 10_000)
     name, *words = request.arguments or ("",)
     if name == "verify":
         _refuse(options, (), "verify")
@@ -183,7 +190,7 @@ def _export(words: Sequence[str], options: Mapping[str, str], around: Surroundin
 
 def _remove(words: Sequence[str], options: Mapping[str, str], around: Surroundings) -> list[str]:
     paths = [find_run(around.outputs, word) for word in words]
-    return remove(paths, (lambda _: True) if "yes" in options else around.ask)
+    return remove(paths, (lambda _: True) if "yes" in options else ask)
 
 
 _LISTING = ("where", "sort", "last", "columns", "format")

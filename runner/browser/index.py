@@ -123,10 +123,15 @@ def _head(body: bytes) -> bytes:
 def _packed(record: RunRecord, bases: Mapping[str, Mapping[str, Any]]) -> Iterable[Any]:
     """Return a record as JSON; of its parameters, only those that differ from the first run of its model."""
     base = bases[record.model]
-    changed = {name: value for name, value in record.parameters.items() if base.get(name, record) != value}
+    changed = {name: value for name, value in record.parameters.items() if not _is_same(base.get(name, record), value)}
     absent = [name for name in base if name not in record.parameters]
     yield from (record.model, record.state, record.phase, record.date, record.seconds, record.epochs, record.reason)
     yield from (record.metrics, changed, absent, record.tags, record.note)
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Tell whether two values of config.yaml are one; ``1`` and ``true``, which Python takes for equal, are two."""
+    return type(one) is type(other) and one == other and (not isinstance(one, list | dict) or repr(one) == repr(other))
 
 
 def _unpacked(path: Path, name: str, values: list[Any], bases: Mapping[str, dict[str, Any]]) -> RunRecord:

@@ -11,6 +11,7 @@ from functools import cached_property
 
 _PATH = re.compile(r"(?<![\w.~/:%<>+!-])(?:file://)?(/[\w.@+~%=,-]+(?:/[\w.@+~%=,-]+)+/?)")
 _QUOTED_PATH = re.compile(r"""(?<=["'])(--?[\w-]+=)?(/[^"'\n\\]+)(?=["'])""")
+_PICTURE = re.compile(r"(;base64,[A-Za-z0-9+/=]+)")
 _HOME = re.compile(r"/(?:home|Users)/([\w.@+-]+)")
 _TILDE = re.compile(r"(?<![\w/])~[\w.@+-]*/([\w.@+~%=,/-]*)")
 _COMMON = frozenset({"root", "user", "users", "admin", "home", "test", "runner", "data", "ubuntu", "localhost", "work"})
@@ -43,8 +44,13 @@ class PrivateWords:
     def cleaned(self, text: str) -> str:
         """Return *text* with ``<run>``, ``<site-packages>`` or ``<path>`` in place of what stands before a file's name.
 
-        Names of users and machines become ``user`` and ``host``. ``/dev/null`` and ``#!`` lines stay.
+        Names of users and machines become ``user`` and ``host``. ``/dev/null``, ``#!`` lines and pictures in base 64
+        stay.
         """
+        parts = _PICTURE.split(text)
+        return "".join(part if place % 2 else self._cleaned(part) for place, part in enumerate(parts))
+
+    def _cleaned(self, text: str) -> str:
         text = _QUOTED_PATH.sub(lambda match: (match[1] or "") + self._shortened(match[2]), text)
         text = _PATH.sub(lambda match: self._shortened(match[1]), text)
         text = _TILDE.sub(lambda match: f"<path>/{match[1].rpartition('/')[2]}", text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -16,8 +17,8 @@ from runner.run_folder import RunFolder, point_latest
 _ASIDE = ".removed"
 
 
-def remove(paths: Sequence[Path], ask: Callable[[str], bool]) -> list[str]:
-    """Remove runs for good, if *ask* answers yes to the question; return what to say.
+def remove(paths: Sequence[Path], is_wanted: Callable[[str], bool]) -> list[str]:
+    """Remove runs for good, if *is_wanted* answers the question with yes; return what to say.
 
     A folder is renamed before it is emptied, so that no half of a run can be seen. The next call finishes what a kill
     has broken off.
@@ -35,11 +36,25 @@ def remove(paths: Sequence[Path], ask: Callable[[str], bool]) -> list[str]:
             _lock(path, locks)
         size = sum(_size(path) for path in paths)
         what = paths[0].name if len(paths) == 1 else f"{len(paths)} runs ({', '.join(each.name for each in paths)})"
-        if not ask(f"Remove {what}, {size / 1e6:.1f} MB, for good?"):
+        if not is_wanted(f"Remove {what}, {size / 1e6:.1f} MB, for good?"):
             return ["nothing is removed"]
         for path in paths:
             _remove(path)
     return [f"removed {path.name}" for path in paths]
+
+
+def ask(question: str) -> bool:
+    """Ask for yes or no on the terminal.
+
+    Raises:
+        UsageError: nobody is there to answer.
+    """
+    if not sys.stdin or not sys.stdin.isatty():
+        raise UsageError(f"{question} Nobody is there to answer; add --yes.")
+    try:
+        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        return False
 
 
 def _lock(path: Path, locks: ExitStack) -> None:
