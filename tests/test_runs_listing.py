@@ -3,12 +3,15 @@
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import runner
 from runner.browser import index
@@ -141,6 +144,31 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
     text = listed(capsys, "--help")
     assert all(f"runs {name} " in text for name in [*ACTIONS, "verify"])
     assert all(f"--{name}" in text for name in COMMAND_OPTIONS["runs"])
+
+
+WORDS = (
+    "show compare tag note export rm verify latest 2 Alpha --where --where=a --sort --sort=- --last --last=1e9 "
+    "--columns=, --columns=name --format=md --format=csv --sweep --sweep=x --html=/ --remove --yes --yes=no --help / "
+    ".. -x -- outputs outputs/latest --output_to=/dev/null \x1b é x.zip --where=l_rate>0 --sort=-tags"
+)
+
+
+@given(
+    st.lists(
+        st.sampled_from(WORDS.split(" ")) | st.text(max_size=300).map(lambda word: re.sub("[/\0]", "", word)),
+        max_size=5,
+    )
+)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_command_line_ends_in_a_traceback(
+    outputs: Path, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    """Each does what it says, or is refused with one message."""
+    code = main(["runs", *words])
+    said = capsys.readouterr().err
+    assert code in (0, 1, 2)
+    assert "Traceback" not in said
+    assert code == 1 or bool(said) == (code == 2)
 
 
 def test_nothing_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

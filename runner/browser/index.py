@@ -70,7 +70,7 @@ def _folders(root: Path) -> list[str]:
     try:
         with os.scandir(root) as entries:
             return [each.name for each in entries if each.name[0] != "." and each.is_dir(follow_symlinks=False)]
-    except OSError:
+    except (OSError, ValueError):  # ValueError: NUL in the name
         return []
 
 
