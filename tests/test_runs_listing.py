@@ -83,6 +83,13 @@ def test_choosing_and_sorting(outputs: Path, capsys: pytest.CaptureFixture[str])
     assert models(capsys, "--last=2") == ["Beta", "Gamma"]
 
 
+def test_what_was_asked_about_is_shown(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A column that decides on the rows, or their order, is never left out."""
+    title = listed(capsys, "--where=num_epochs < 5 and state != 'failed'", "--sort=-epochs").splitlines()[0].split()
+    assert {"num_epochs", "epochs", "state"} <= set(title)
+    assert title.count("state") == 1
+
+
 def test_formats(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """CSV and JSON have everything unless columns are chosen; NaN is null in JSON."""
     rows = list(csv.DictReader(listed(capsys, "--format=csv").splitlines()))

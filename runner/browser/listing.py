@@ -93,7 +93,7 @@ def list_runs(outputs: Path, selection: Selection, width: int) -> str:
     shown = found
     if selection.last is None:
         shown = found[:MOST_ROWS] if selection.sort else found[-MOST_ROWS:]
-    ranks = dict.fromkeys(columns, 0) or _default_columns(shown)
+    ranks = dict.fromkeys(columns, 0) or _default_columns(shown, selection)
     chosen = [_column(shown, name, rank) for name, rank in ranks.items()]
     lines = _markdown(chosen) if selection.format == "md" else _table(chosen, width)
     if len(shown) < len(found):
@@ -165,8 +165,12 @@ def _all_names(found: Iterable[RunRecord]) -> list[str]:
     return list(names)
 
 
-def _default_columns(found: Sequence[RunRecord]) -> dict[str, int]:
-    """Choose what tells the runs apart: names, with the order in which they are given up where there is no room."""
+def _default_columns(found: Sequence[RunRecord], selection: Selection) -> dict[str, int]:
+    """Choose what was asked about and what tells the runs apart.
+
+    Returns:
+        Names, with the order in which they are given up where there is no room.
+    """
     in_names = all(run.name.endswith(f"_{run.model}") or "/" in run.name for run in found)
     columns = dict.fromkeys(["name", *([] if in_names else ["model"]), "state", _AGE, "seconds"], 0)
     metrics = dict.fromkeys(
@@ -175,6 +179,8 @@ def _default_columns(found: Sequence[RunRecord]) -> dict[str, int]:
     ranked = sorted(metrics, key=lambda name: (not name.startswith("test"), "val" not in name, mode_of(name) != "max"))
     columns |= {name: 2 * rank + 1 for rank, name in enumerate(ranked[:_MOST_METRICS])}
     columns |= {name: 2 * rank + 2 for rank, name in enumerate(_varied(found)[:_MOST_PARAMETERS])}
+    asked = [each.name for each in Where(selection.where).names] if selection.where.strip() else []
+    columns |= dict.fromkeys((*asked, *filter(None, [selection.sort.removeprefix("-")])), 0)
     return columns | {name: rank for name, rank in (("tags", 3), ("note", 99)) if any(run.value(name) for run in found)}
 
 
