@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from runner.version import __version__
 
 if TYPE_CHECKING:
+    from runner.browser.listing import runs
     from runner.container import LightningContainer
     from runner.experiment import RunResult, run
     from runner.modules import InnerEyeInference, LightningModuleWithOptimizer, ModelExecutionMode
@@ -31,6 +32,7 @@ _HOMES = {
     "RunResult": "runner.experiment",
     "explain": "runner.saliency.direct",
     "run": "runner.experiment",
+    "runs": "runner.browser.listing",
     "WorkflowParams": "runner.params",
     "DatasetParams": "runner.params",
     "TrainerParams": "runner.params",
@@ -58,6 +60,7 @@ __all__ = [
     "__version__",
     "explain",
     "run",
+    "runs",
 ]
 
 

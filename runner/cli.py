@@ -100,10 +100,11 @@ def _dispatch(request: Request, argv: Sequence[str], outcome: dict[str, Any]) ->
         "work": _work,
         "runs": _runs,
         "report": _report,
+        "completion": _completion,
         "trial": _trial,
     }
     command = "list" if request.list else request.command
-    if request.help and (command in commands or (request.model is None and not request.config)):
+    if request.help and command != "runs" and (command in commands or (request.model is None and not request.config)):
         from runner.help_text import program_help
 
         print(program_help(program_name()))
@@ -181,9 +182,12 @@ def _queue(request: Request) -> int:
 
 
 def _runs(request: Request) -> int:
-    from runner.runs_command import runs_command
+    from runner.browser.command import runs_command, runs_help
 
-    lines, is_good = runs_command(request.arguments, Path(request.output_to or "outputs").expanduser().absolute())
+    if request.help:
+        print(runs_help(program_name()))
+        return EXIT_DONE
+    lines, is_good = runs_command(request, Path(request.output_to or "outputs").expanduser().absolute())
     print("\n".join(lines))
     return EXIT_DONE if is_good else EXIT_FAILED
 
@@ -194,6 +198,16 @@ def _report(request: Request) -> int:
 
     outputs = Path(request.output_to or "outputs").expanduser().absolute()
     print(shown(report_command(request.arguments[0], outputs, opens=request.open)))
+    return EXIT_DONE
+
+
+def _completion(request: Request) -> int:
+    from runner.completion import candidates, completion_script
+
+    if request.arguments[0] != "--candidates":
+        print(completion_script(request.arguments[0]))
+    elif lines := candidates(*request.arguments[1:]):
+        print("\n".join(lines))
     return EXIT_DONE
 
 

@@ -19,12 +19,20 @@ COMMANDS = {
     "doctor": "Check versions, devices, write access and known breakages, with the cure for each.",
     "work": "Run what lies in the queue, until it is empty.",
     "queue": "Show the queue; queue pause|resume|cancel|retry NAME[/TRIAL], queue priority NAME NUMBER change it.",
-    "runs": "runs verify [RUN ...]: compare every file of runs and sweeps with its digest.",
+    "runs": "Show the runs there are; runs show|compare|tag|note|rm|export|verify RUN ...; runs --help says more.",
     "report": "RUN: make report.html of a run or a sweep anew; --open shows it.",
+    "completion": "bash, zsh or fish: print the lines that let the shell complete what you type.",
     "trial": "FOLDER NUMBER: run one trial of a sweep; the supervisor calls this.",
 }
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
-_NUM_ARGUMENTS = {"new": (1, 1), "trial": (2, 2), "queue": (0, 3), "runs": (0, 10_000), "report": (1, 1)}
+_NUM_ARGUMENTS = {
+    "new": (1, 1),
+    "trial": (2, 2),
+    "queue": (0, 3),
+    "runs": (0, 10_000),
+    "report": (1, 1),
+    "completion": (1, 1),
+}
 _NEGATIVE_NUMBER = re.compile(r"-(\d|\.\d|inf|nan)")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
@@ -83,6 +91,20 @@ OPTIONS = {
     "version": Option("Print the version, and stop."),
     "help": Option("Show this; with --model=NAME also every parameter of that container."),
 }
+
+COMMAND_OPTIONS = {
+    "runs": {
+        "where": Option("Only runs that match, such as \"l_rate < 0.01 and 'draft' not in tags\".", "CONDITION"),
+        "sort": Option("Sort by a column; -NAME for the largest first (default: the newest last).", "NAME"),
+        "last": Option("Only so many, those made last (default: a table has 20, other formats all).", "NUMBER"),
+        "columns": Option("What to show: fields, metrics and parameters; name,state,test_acc,l_rate.", "NAMES"),
+        "format": Option("table, csv, json or md.", "WORD"),
+        "html": Option("runs compare: where the page goes (default compare.html).", "FILE"),
+        "remove": Option("runs tag: take the tags away."),
+        "yes": Option("runs rm: do not ask."),
+    }
+}
+"""Options that only one command has; elsewhere a container may have a parameter of the same name."""
 
 
 @dataclass(frozen=True)
@@ -166,6 +188,7 @@ def parse_command_line(argv: Sequence[str]) -> Request:
         UsageError: an option lacks its value, is given twice, or an argument has no place.
     """
     command, positional, options = _split(argv)
+    _check_own_options(command, options)
     values: dict[str, Any] = {}
     overrides: dict[str, Override] = {}
     for option in options:
@@ -191,13 +214,16 @@ def _split(argv: Sequence[str]) -> tuple[str, tuple[str, ...], list[Override]]:
             f"There is no command {command!r}; commands are {', '.join(COMMANDS)}."
             f"{did_you_mean(command, COMMANDS)} To run a container: --model={command}."
         )
+    if command == "completion" and words[:1] == ["--candidates"]:
+        return command, tuple(words), []  # of another command line, read elsewhere
     positional: list[str] = []
     options: list[Override] = []
     while words:
         if not words[0].startswith("-"):
             positional.append(words.pop(0))
         else:
-            options.append(_take_option(words, may_take_next=len(positional) >= _NUM_ARGUMENTS.get(command, (0, 0))[0]))
+            has_all = len(positional) >= _NUM_ARGUMENTS.get(command, (0, 0))[0]
+            options.append(_take_option(words, may_take_next=has_all and not _is_switch(command, words[0])))
     _check_positional(command, positional)
     return command, tuple(positional), options
 
@@ -215,6 +241,24 @@ def _take_option(words: list[str], *, may_take_next: bool) -> Override:
     return Override(flag.replace("-", "_"), value, flag)
 
 
+def _is_switch(command: str, word: str) -> bool:
+    """Tell whether *word* is an option of a command that never has a value."""
+    known = COMMAND_OPTIONS.get(command, {}).get(word.removeprefix("--").replace("-", "_"))
+    return known is not None and not known.value
+
+
+def _check_own_options(command: str, options: Sequence[Override]) -> None:
+    """Check the options of a command that has its own."""
+    own = COMMAND_OPTIONS.get(command)
+    for option in options if own is not None else ():
+        known = (own or {}).get(option.name)
+        if known is None and option.name.removeprefix("no_") not in OPTIONS:
+            hint = did_you_mean(option.name, [*(own or {}), *OPTIONS], prefix="--")
+            raise UsageError(f"{command} has no option --{option.flag}.{hint}")
+        if known is not None and known.value and not option.value:
+            raise UsageError(f"--{option.flag} needs a value: --{option.flag}={known.value}.")
+
+
 def _looks_like_a_value(word: str) -> bool:
     return not word.startswith("-") or _NEGATIVE_NUMBER.match(word) is not None
 
@@ -230,6 +274,7 @@ def _check_positional(command: str, positional: Sequence[str]) -> None:
             "new": "the name of the container to write: new MyContainer",
             "trial": "a sweep and a number",
             "report": "a run or a sweep: report outputs/latest",
+            "completion": "the name of a shell: bash, zsh or fish",
         }
         raise UsageError(f"{command} needs {needs[command]}.")
 

@@ -161,7 +161,7 @@ def gpu_names() -> list[str]:
     return [] if done.returncode else done.stdout.decode(errors="replace").splitlines()
 
 
-class _GitError(Exception):
+class GitError(Exception):
     """Git cannot say; the text is the reason."""
 
 
@@ -170,19 +170,19 @@ def _record_git(folder: RunFolder, code_folder: Path) -> dict[str, Any]:
         earlier.unlink(missing_ok=True)  # of an attempt before a resume
     state: dict[str, Any] = {}
     try:
-        top = Path(os.fsdecode(_git(code_folder, "rev-parse", "--show-toplevel").removesuffix(b"\n")))
+        top = Path(os.fsdecode(git(code_folder, "rev-parse", "--show-toplevel").removesuffix(b"\n")))
         state["commit"] = _git_word(top, "rev-parse", "--verify", "--quiet", "HEAD")
         state["branch"] = _git_word(top, "symbolic-ref", "--short", "--quiet", "HEAD")
         state["remote"] = redact(_git_word(top, "remote", "get-url", "origin"))
         diff = _uncommitted_changes(top, state["commit"])
         state["dirty"] = bool(diff)
-        untracked = _git(top, "ls-files", "--others", "--exclude-standard")
+        untracked = git(top, "ls-files", "--others", "--exclude-standard")
         state["num_untracked"] = untracked.count(b"\n")
         _write_redacted(folder.untracked, untracked)
         if len(diff) > _MOST_DIFF_BYTES:
-            raise _GitError(f"the diff is not kept: {len(diff)} bytes")
+            raise GitError(f"the diff is not kept: {len(diff)} bytes")
         _write_redacted(folder.diff, diff)
-    except _GitError as error:
+    except GitError as error:
         state["problem"] = redact(str(error))
     return state
 
@@ -192,31 +192,36 @@ def _uncommitted_changes(top: Path, commit: str) -> bytes:
     base = commit or _git_word(top, "hash-object", "-t", "tree", os.devnull)
     # whatever the user's own settings, the diff is to be one that `git apply` reads, and no foreign program runs
     plain = ["--no-ext-diff", "--no-textconv", "--no-color", "--no-relative", "--src-prefix=a/", "--dst-prefix=b/"]
-    return _git(top, "diff", "--binary", "--submodule=diff", *plain, base, "--")
+    return git(top, "diff", "--binary", "--submodule=diff", *plain, base, "--")
 
 
 def _git_word(folder: Path, *arguments: str) -> str:
     """Return the one line that git prints, or an empty text where git says that there is no such thing."""
     try:
-        return os.fsdecode(_git(folder, *arguments)).strip()
-    except _GitError:
+        return os.fsdecode(git(folder, *arguments)).strip()
+    except GitError:
         return ""
 
 
-def _git(folder: Path, *arguments: str) -> bytes:
+def git(folder: Path, *arguments: str, **extra: str) -> bytes:
+    """Run git in *folder*, with *extra* environment variables, and return what it prints.
+
+    Raises:
+        GitError: there is no git, or it fails.
+    """
     # GIT_DIR and the like, set inside git's own hooks, would point to another repository
     variables = {name: value for name, value in os.environ.items() if not re.match(r"GIT_(?!CONFIG)", name)}
-    variables |= {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
+    variables |= {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"} | extra
     command = ["git", "-c", "core.fsmonitor=false", "-c", "core.quotePath=false", *arguments]
     try:
         done = _run(command, cwd=folder, env=variables)
     except OSError as error:
-        raise _GitError(f"git cannot be started: {error.strerror}") from error
+        raise GitError(f"git cannot be started: {error.strerror}") from error
     except subprocess.TimeoutExpired as error:
-        raise _GitError(f"git {arguments[0]} took more than {_COMMAND_SECONDS:g} s") from error
+        raise GitError(f"git {arguments[0]} took more than {_COMMAND_SECONDS:g} s") from error
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip() or f"git {arguments[0]} failed"
-        raise _GitError(said.splitlines()[0])
+        raise GitError(said.splitlines()[0])
     return done.stdout
 
 

@@ -29,7 +29,7 @@ def program_help(program: str) -> str:
         f"Every parameter of a container is an option; {program} --model=NAME --help lists them.",
         "",
         "Commands:",
-        *(_entry(f"  {name}", doc) for name, doc in COMMANDS.items()),
+        *(help_entry(f"  {name}", doc) for name, doc in COMMANDS.items()),
         "",
         "Options:",
         *_options(),
@@ -136,11 +136,14 @@ def _explanation(parameter: param.Parameter[Any]) -> list[str]:
 
 def _options() -> Iterator[str]:
     for name, option in OPTIONS.items():
-        yield _entry(f"  --{name}{'=' + option.value if option.value else ''}", option.doc)
+        yield help_entry(f"  --{name}{'=' + option.value if option.value else ''}", option.doc)
 
 
-def _entry(head: str, doc: str) -> str:
+def help_entry(head: str, doc: str) -> str:
+    """Return *head* with *doc* beside it, or below where it is long."""
     indent = " " * 36
+    if len(head) > 35:
+        return f"{head}\n{textwrap.fill(doc, WIDTH, initial_indent=indent, subsequent_indent=indent)}"
     return textwrap.fill(doc, WIDTH, initial_indent=f"{head:<35} ", subsequent_indent=indent)
 
 

@@ -32,7 +32,7 @@ class MetricsTable:
         self._row_start = 0
         self._is_written = True
         if path.is_file():
-            columns, rows = _read(path)
+            columns, rows = read_table(path)
             self._columns = columns or list(KEYS)
             write_text(path, _table(self._columns, rows))  # without a line that a kill left unfinished
 
@@ -87,20 +87,21 @@ class MetricsTable:
 def drop_rows(path: Path, epoch: int) -> None:
     """Remove the rows of *epoch* (counted from 0) and later: a resumed run does these epochs again."""
     if path.is_file():
-        columns, rows = _read(path)
+        columns, rows = read_table(path)
         write_text(path, _table(columns, [row for row in rows if _epoch(row) < epoch]))
 
 
 def last_row(path: Path) -> dict[str, float]:
     """Return the metrics of the last row that has any."""
-    rows = _read(path)[1] if path.is_file() else []
+    rows = read_table(path)[1] if path.is_file() else []
     texts = rows[-1] if rows else {}
     return {
         name: float(text) for name, text in texts.items() if text and name not in KEYS and not name.startswith(L_RATE)
     }
 
 
-def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Return the columns and rows of the file, as texts."""
     return _parse(path.read_text(encoding="utf-8"))
 
 

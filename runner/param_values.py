@@ -128,6 +128,17 @@ def describe(parameter: Parameter) -> str:
     return f"{form.form.describe()}{_limits(parameter)} or None"
 
 
+def choice_names(parameter: Parameter) -> list[str]:
+    """Return the words that *parameter* takes where they are few: names of objects, true and false, None."""
+    form = _form(parameter)
+    inner = form.form if isinstance(form, OrNone) else form
+    none = ["None"] if form is not inner else []
+    if isinstance(inner, ChoiceValue):
+        first = {id(value): name for name, value in reversed(inner.choices)}
+        return [*reversed(first.values()), *none]
+    return ["true", "false", *none] if isinstance(inner, TruthValue) else []
+
+
 # --- the form of each type of parameter -----------------------------------------------------------------------------
 
 

@@ -6,9 +6,9 @@ import webbrowser
 from pathlib import Path
 
 from runner.atomic_files import write_text
+from runner.browser.finding import find_run_or_sweep, is_sweep
 from runner.errors import RunFailedError
 from runner.run_folder import RunFolder
-from runner.runs_command import find_folder, is_sweep
 
 
 def report_command(name: str, outputs: Path, *, opens: bool = False) -> Path:
@@ -23,7 +23,7 @@ def report_command(name: str, outputs: Path, *, opens: bool = False) -> Path:
         UsageError: there is no such run or sweep.
         RunFailedError: the folder cannot be written, or the sweep's plan is damaged.
     """
-    path = find_folder(outputs, name)
+    path = find_run_or_sweep(outputs, name)
     try:
         page = _report_sweep(path) if is_sweep(path) else _report_run(path)
     except OSError as error:

@@ -41,7 +41,7 @@ class RunFolder:
             reason = getattr(error, "strerror", None) or error
             raise UsageError(f"Cannot write a run folder below {root}: {reason}.") from error
         folder.lock()
-        _point_latest(root, folder.path)
+        point_latest(root, folder.path)
         return folder
 
     @classmethod
@@ -196,6 +196,11 @@ class RunFolder:
         return self.path / "report_of_container.html"
 
     @property
+    def labels(self) -> Path:
+        """Tags and a note that the user gave the run; not the run's own, so that it may change after its end."""
+        return self.path / "labels.json"
+
+    @property
     def profiler(self) -> Path:
         """Folder of the profiler's files."""
         return self.path / "profiler"
@@ -207,6 +212,10 @@ class RunFolder:
     def read_results(self) -> dict[str, Any]:
         """Return what results.json holds, or nothing when it is not there."""
         return _read_json(self.results)
+
+    def read_labels(self) -> dict[str, Any]:
+        """Return what labels.json holds, or nothing when it is not there."""
+        return _read_json(self.labels)
 
     def add_results(self, phase: str, result: dict[str, Any]) -> None:
         """Put the result of one phase into results.json."""
@@ -222,7 +231,8 @@ def _make_unique(root: Path, name: str) -> Path:
     raise RunFailedError(f"More than 9999 runs called {name} in {root}.")
 
 
-def _point_latest(root: Path, target: Path) -> None:
+def point_latest(root: Path, target: Path) -> None:
+    """Let the link ``latest`` in *root* point to a run folder beside it."""
     temporary = root / f".latest.{os.getpid()}.tmp"
     with suppress(OSError):  # a convenience: file systems without symbolic links do without it
         temporary.symlink_to(target.name)

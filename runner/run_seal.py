@@ -47,7 +47,7 @@ def digests_of(folder: RunFolder, leave_out: Collection[str] = ()) -> dict[str, 
         leave_out: Names of files that others write to.
     """
     names = (folder.report.name, *leave_out)
-    return {name: file_digest(path) for name, path in _files(folder.path) if name not in names}
+    return {name: file_digest(path) for name, path in files_of_run(folder.path) if name not in names}
 
 
 def recorded_digests(folder: RunFolder) -> dict[str, str] | None:
@@ -140,14 +140,14 @@ def _is_whole_checkpoint(path: Path) -> bool:
     return True
 
 
-def _files(root: Path) -> Iterator[tuple[str, Path]]:
-    """Yield the files below *root* by name, without following links."""
-    wandb = RunFolder(root).wandb
+def files_of_run(root: Path) -> Iterator[tuple[str, Path]]:
+    """Yield the files of a run below *root* by name, without following links."""
+    folder, wandb = RunFolder(root), RunFolder(root).wandb
     for parent, _, names in sorted(os.walk(root)):
         if Path(parent).is_relative_to(wandb):
             continue
         for each in sorted(names):
             path = Path(parent, each)
-            is_own = each not in (LOCK_NAME, LEASE_NAME) and path != root / RunFolder(root).digests.name
+            is_own = each not in (LOCK_NAME, LEASE_NAME) and path not in (folder.digests, folder.labels)
             if is_own and path.is_file() and not path.is_symlink():
                 yield path.relative_to(root).as_posix(), path

@@ -20,15 +20,13 @@ def write_sealed(path: Path, body: dict[str, Any]) -> bool:
     Raises:
         OSError: the disk is full, the folder not writable, and so on; there is no file then.
     """
-    body = finite(body)
-    text = json.dumps({"body": body, "sha256": digest(body)}, indent=1, ensure_ascii=False) + "\n"
     temporary = temporary_name(path)
     try:
         with temporary.open("wb") as file:
-            file.write(text.encode("utf-8", "backslashreplace"))
+            file.write(sealed_bytes(body))
             file.flush()
             os.fsync(file.fileno())
-        _place(temporary, path)
+        place(temporary, path)
     except FileExistsError:
         return False
     finally:
@@ -38,7 +36,19 @@ def write_sealed(path: Path, body: dict[str, Any]) -> bool:
     return True
 
 
-def _place(temporary: Path, path: Path) -> None:
+def sealed_bytes(body: dict[str, Any]) -> bytes:
+    """Return what a sealed file with that body holds."""
+    body = finite(body)
+    text = json.dumps({"body": body, "sha256": digest(body)}, indent=1, ensure_ascii=False) + "\n"
+    return text.encode("utf-8", "backslashreplace")
+
+
+def place(temporary: Path, path: Path) -> None:
+    """Give a file that is whole its name.
+
+    Raises:
+        FileExistsError: there is one of that name.
+    """
     try:
         os.link(temporary, path)
     except OSError as error:

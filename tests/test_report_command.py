@@ -14,7 +14,7 @@ from runner.run_folder import RunFolder
 from runner.run_seal import check_run
 from tests.faults.programs import REPOSITORY, run, run_folder, tiny
 from tests.report_samples import make_run
-from tests.test_runs_command import outputs  # noqa: F401 - a fixture
+from tests.test_runs_verify import outputs  # noqa: F401 - a fixture
 
 
 def test_rebuilds_the_page_of_a_copied_run(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from runner.command_line import program_name
@@ -97,8 +98,9 @@ def find_sweep(outputs: Path, name: str) -> SweepFolder:
     Raises:
         UsageError: there is none, or more than one.
     """
-    if (Path(name) / "plan.json").is_file():
-        return SweepFolder.open(Path(name))
+    with suppress(OSError):  # a word that can be no name of a file
+        if (Path(name) / "plan.json").is_file():
+            return SweepFolder.open(Path(name))
     sweeps = {each.name: each for each in sweeps_in(outputs)}
     if name in sweeps:
         return sweeps[name]

@@ -186,13 +186,13 @@ def sweep_csv(view: SweepView) -> str:
     names = metric_names(view)
     titles = [*COLUMNS, *LAST_COLUMNS]
     params, metrics = _free("parameter", view.varied, titles), _free("metric", names, titles)
-    lines = [_csv_line([*COLUMNS, *params, *metrics, *LAST_COLUMNS])]
+    lines = [csv_line([*COLUMNS, *params, *metrics, *LAST_COLUMNS])]
     for trial in by_number(view):
         measured = metrics_of(trial, view.objectives)
         values = [repr(measured[name]) if name in measured else "" for name in names]
         chosen = [trial.params.get(name, "") for name in view.varied]
         ends = [f"{trial.seconds:.3f}", str(trial.attempts), trial.reason]
-        lines.append(_csv_line([str(trial.number), str(trial.setting), trial.state, *chosen, *values, *ends]))
+        lines.append(csv_line([str(trial.number), str(trial.setting), trial.state, *chosen, *values, *ends]))
     return "".join(lines)
 
 
@@ -328,7 +328,8 @@ def _free(kind: str, names: Iterable[str], taken: list[str]) -> list[str]:
     return free
 
 
-def _csv_line(cells: Iterable[str]) -> str:
+def csv_line(cells: Iterable[str]) -> str:
+    """Return one line of CSV that no spreadsheet takes for formulas."""
     return ",".join(map(_csv_cell, cells)) + "\n"
 
 

@@ -85,9 +85,9 @@ def test_damage_in_a_run(outputs: Path, capsys: pytest.CaptureFixture[str]) -> N
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        (["runs"], "write: runs verify"),
+        (["runs", "--verify"], "no option --verify"),
         (["runs", "verfy"], "Did you mean verify?"),
-        (["runs", "verify", "nosuch"], "no folder of a run"),
+        (["runs", "verify", "nosuch"], "There is no run"),
     ],
 )
 def test_mistakes(outputs: Path, argv: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,33 +1,28 @@
-"""``runs``: what one can do with runs that are there."""
+"""``runs verify``: every file of runs and sweeps against its digest."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from runner.errors import RunFailedError, UsageError, did_you_mean
+from runner.browser.finding import find_run_or_sweep, is_sweep, run_names
+from runner.errors import RunFailedError, UsageError
 from runner.folder_lock import is_locked
 from runner.run_folder import RunFolder
 from runner.run_seal import check_run
 from runner.sweep.sweep_folder import SweepFolder, sweeps_in
 
-ACTIONS = ("verify",)
 
-
-def runs_command(arguments: Sequence[str], outputs: Path) -> tuple[list[str], bool]:
-    """Do what ``runs ...`` asks for.
+def verify(words: Sequence[str], outputs: Path) -> tuple[list[str], bool]:
+    """Check the runs and sweeps that *words* name, or all.
 
     Returns:
         Lines to print, and whether all is well.
 
     Raises:
-        UsageError: there is no such action or run.
+        UsageError: there is no such run or sweep, or none at all.
     """
-    action = arguments[0] if arguments else ""
-    if action not in ACTIONS:
-        hint = did_you_mean(action, ACTIONS)
-        raise UsageError(f"runs has no {action!r}; write: runs verify [RUN ...].{hint}")
-    paths = [find_folder(outputs, name) for name in arguments[1:]] or _all(outputs)
+    paths = [find_run_or_sweep(outputs, word) for word in words] or _all(outputs)
     if not paths:
         raise UsageError(f"There are no runs below {outputs}.")
     lines, is_whole = [], True
@@ -38,30 +33,9 @@ def runs_command(arguments: Sequence[str], outputs: Path) -> tuple[list[str], bo
     return lines, is_whole
 
 
-def is_sweep(path: Path) -> bool:
-    """Tell whether *path* is the folder of a sweep."""
-    return (path / "plan.json").is_file()
-
-
 def _all(outputs: Path) -> list[Path]:
-    if not outputs.is_dir():
-        return []
-    folders = [each for each in sorted(outputs.iterdir()) if each.is_dir() and not each.is_symlink()]
-    runs = [each for each in folders if RunFolder(each).can_resume]
-    return [*runs, *sorted(each.path for each in sweeps_in(outputs))]
-
-
-def find_folder(outputs: Path, name: str) -> Path:
-    """Return the folder of the run or sweep called *name*, which may be a path.
-
-    Raises:
-        UsageError: there is none.
-    """
-    for path in (Path(name), outputs / name, outputs / "sweeps" / name):
-        if path.is_dir() and (is_sweep(path) or RunFolder(path).can_resume):
-            return path.resolve()
-    known = [each.name for each in _all(outputs)]
-    raise UsageError(f"{name} is no folder of a run or a sweep.{did_you_mean(name, known)}")
+    sweeps = sorted(each.path for each in sweeps_in(outputs)) if outputs.is_dir() else []
+    return [*(outputs / name for name in run_names(outputs)), *sweeps]
 
 
 def _verify(folder: RunFolder) -> tuple[list[str], bool]:

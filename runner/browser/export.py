@@ -1,0 +1,151 @@
+"""``runs export``: a run as one zip file that says nothing of the machine it ran on, with digests of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import zipfile
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+from runner.atomic_files import sync_folder, temporary_name
+from runner.browser.finding import name_of
+from runner.browser.private_words import PrivateWords
+from runner.browser.records import read_environment
+from runner.errors import RunFailedError, UsageError
+from runner.folder_lock import is_locked
+from runner.run_folder import RunFolder
+from runner.run_seal import check_run, files_of_run
+from runner.sealed_files import place, sealed_bytes
+
+_LARGEST_TEXT = 64 * 2**20
+_SUFFIXES_OF_TEXT = frozenset({".yaml", ".json", ".log", ".csv", ".txt", ".diff", ".md", ".html"})
+_PACKED = frozenset({".png", ".npz", ".ckpt", ".zip", ".gz", ".jpg"})
+_CHUNK = 2**20
+_REMOTE = re.compile(r'("remote": )"[^"]*"')
+
+
+def export(path: Path, target: Path) -> list[str]:
+    """Write a run to a zip file, whole or not at all, and return what to say.
+
+    Texts are rewritten by :class:`PrivateWords`. Other files stay as they are; one that holds a private word is left
+    out, and named. The digests in the file are those of what is in it: ``runs verify`` works where it is unpacked.
+
+    Raises:
+        UsageError: there is a file of that name, or the run is running.
+        RunFailedError: the run is damaged, or the file cannot be written.
+    """
+    target = target.expanduser().absolute()
+    folder = RunFolder(path)
+    _check(folder, target)
+    words = _private_words(folder)
+    temporary = temporary_name(target)
+    try:
+        with temporary.open("wb") as file:
+            left_out = _write(folder, words, file)
+        place(temporary, target)
+        sync_folder(target.parent)
+    except FileExistsError:
+        raise UsageError(f"{target} is there already; nothing is written over.") from None
+    except OSError as error:
+        raise RunFailedError(f"{target} cannot be written: {error.strerror or error}.") from error
+    finally:
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+    lines = [f"left out, since it holds a path or a name of this machine: {name}" for name in left_out]
+    return [*lines, f"{name_of(path)}: {target}, {target.stat().st_size / 1e6:.1f} MB"]
+
+
+def _check(folder: RunFolder, target: Path) -> None:
+    if target.exists():
+        raise UsageError(f"{target} is there already; nothing is written over.")
+    if not target.parent.is_dir():
+        raise UsageError(f"There is no folder {target.parent} to write {target.name} to.")
+    if is_locked(folder.path):
+        raise UsageError(f"{name_of(folder.path)} is running; export it when it has ended.")
+    findings = check_run(folder)
+    if not findings.is_whole:
+        lost = ", ".join((*findings.damaged, *findings.missing))
+        raise RunFailedError(f"{name_of(folder.path)} is damaged or not whole, and is not exported: {lost}.")
+
+
+def _private_words(folder: RunFolder) -> PrivateWords:
+    hosts = {str(each.get("host") or "") for each in (read_environment(folder), _status(folder))}
+    texts = (_text(file) or "" for file in (folder.config, folder.environment, folder.log))
+    return PrivateWords.of(folder.path.name, texts, hosts)
+
+
+def _status(folder: RunFolder) -> dict[str, object]:
+    try:
+        return folder.read_status()
+    except RunFailedError:
+        return {}
+
+
+def _files(folder: RunFolder) -> Iterator[tuple[str, Path]]:
+    for name, file in files_of_run(folder.path):
+        if not (file.name.startswith(".") and file.suffix == ".tmp"):
+            yield name, file
+    if folder.labels.is_file():
+        yield folder.labels.name, folder.labels
+
+
+def _write(folder: RunFolder, words: PrivateWords, file: IO[bytes]) -> list[str]:
+    """Write the zip file; return the names of the files that are left out."""
+    top = words.cleaned(folder.path.name)
+    digests: dict[str, str] = {}
+    left_out = []
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, path in _files(folder):
+            text = _text(path)
+            if text is None and _holds(path, words):
+                left_out.append(name)
+                continue
+            if text is not None and path == folder.environment:
+                text = _REMOTE.sub(r'\1"<remote>"', text)
+            shown = words.cleaned(name)
+            entry = zipfile.ZipInfo(f"{top}/{shown}")
+            entry.compress_type = zipfile.ZIP_STORED if path.suffix in _PACKED else zipfile.ZIP_DEFLATED
+            entry.external_attr = 0o100644 << 16
+            with archive.open(entry, "w", force_zip64=True) as written:
+                digest = _put(written, path, None if text is None else words.cleaned(text))
+            if path != folder.labels:
+                digests[shown] = digest
+        archive.writestr(f"{top}/{folder.digests.name}", sealed_bytes({"files": digests}))
+    return left_out
+
+
+def _put(written: IO[bytes], path: Path, text: str | None) -> str:
+    """Write a text, or the bytes of a file, and return their sha256."""
+    if text is not None:
+        content = text.encode("utf-8", "surrogateescape")
+        written.write(content)
+        return hashlib.sha256(content).hexdigest()
+    with path.open("rb") as file:
+        shutil.copyfileobj(file, written, _CHUNK)
+        file.seek(0)
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _text(path: Path) -> str | None:
+    """Return the text of a file; None where it holds something else."""
+    try:
+        if path.suffix not in _SUFFIXES_OF_TEXT or path.stat().st_size > _LARGEST_TEXT:
+            return None
+        return path.read_bytes().decode("utf-8", "surrogateescape")
+    except OSError:
+        return None
+
+
+def _holds(path: Path, words: PrivateWords) -> bool:
+    """Tell whether a file that cannot be rewritten holds a private word; pieces overlap."""
+    before = b""
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            if words.are_in(before + chunk):
+                return True
+            before = chunk[-256:]
+    return False
