@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from runner.experiment import RunResult
 from runner.reports.charts import MOST_POINTS, Series, line_chart
 from runner.reports.chosen_maps import MOST_IMAGES
 from runner.reports.log_records import read_log, users_part
 from runner.reports.page import (
-    notebook_html,
     rebuild_report,
     remove_report,
     report_and_seal,
@@ -217,6 +217,7 @@ class TestSizeAndChoice:
         (folder.saliency / "maps" / "000003.npz").write_bytes(b"torn")
         text = report_page(folder, {})
         assert text.count('class="tile') == 4
+        assert "5 explained" in Page(text).text
 
     def test_nothing_outside_of_the_folder_is_opened(self, tmp_path: Path) -> None:
         folder = make_run(tmp_path / "run", num_images=2)
@@ -316,7 +317,7 @@ class TestFiles:
 
 
 def test_in_a_notebook_it_is_a_frame_of_its_own(folder: RunFolder) -> None:
-    frame = Page(notebook_html(folder))
+    frame = Page(RunResult("completed", "Hello", folder.path, {}, {})._repr_html_())
     assert frame.tags == ["iframe"]
     attributes = dict(frame.attributes)
     assert attributes["sandbox"] == "allow-scripts"
