@@ -63,7 +63,10 @@ def test_switches_of_the_program(text: str, expected: bool) -> None:
         (["--"], "Cannot read '--'"),
         (["--=3"], "Cannot read '--=3'"),
         (["--no-model"], "did you mean --model?"),
-        (["lst"], "There is no command 'lst'; commands are list, new, doctor, work, queue, runs, trial. Did you mean"),
+        (
+            ["lst"],
+            "There is no command 'lst'; commands are list, new, doctor, work, queue, runs, report, trial. Did you mean",
+        ),
         (["HelloLesion"], "--model=HelloLesion"),
         (["list", "more"], "Unexpected argument 'more'"),
         (["new"], "new needs the name"),
