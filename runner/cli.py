@@ -115,7 +115,7 @@ def _dispatch(request: Request, argv: Sequence[str], outcome: dict[str, Any]) ->
         return _show_container(request)
     if request.sweep or request.enqueue or _resumes_sweep(request):
         return _sweep(request, argv, outcome)
-    _refuse_sweep_options(request)
+    _refuse_other_options(request)
     return _run(request, argv, outcome)
 
 
@@ -144,11 +144,13 @@ def _resumes_sweep(request: Request) -> bool:
     return request.resume is not None and (Path(request.resume) / "plan.json").is_file()
 
 
-def _refuse_sweep_options(request: Request) -> None:
+def _refuse_other_options(request: Request) -> None:
     """Refuse options that would silently do nothing for a single run."""
     for name, option in OPTIONS.items():
         if option.doc.startswith("Sweeps: ") and getattr(request, name):
             raise UsageError(f"--{name} is for sweeps: add --sweep.")
+    if request.open:
+        raise UsageError("--open is for the command report.")
 
 
 def _sweep(request: Request, argv: Sequence[str], outcome: dict[str, Any]) -> int:

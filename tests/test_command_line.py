@@ -65,7 +65,7 @@ def test_switches_of_the_program(text: str, expected: bool) -> None:
         (["--no-model"], "did you mean --model?"),
         (
             ["lst"],
-            "no command 'lst'; commands are list, new, doctor, work, queue, runs, completion, trial. Did you mean",
+            "no command 'lst'; commands are list, new, doctor, work, queue, runs, report, completion, trial. Did you mean",
         ),
         (["HelloLesion"], "--model=HelloLesion"),
         (["list", "more"], "Unexpected argument 'more'"),

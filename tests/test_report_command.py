@@ -68,6 +68,11 @@ def test_says_what_is_wrong(
     assert words in capsys.readouterr().err
 
 
+def test_nothing_else_opens_the_browser(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--model=HelloLesion", "--open"]) == 2
+    assert "--open is for the command report." in capsys.readouterr().err
+
+
 def test_a_page_that_cannot_be_written_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

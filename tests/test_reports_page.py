@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from runner.experiment import RunResult
 from runner.reports.charts import MOST_POINTS, Series, line_chart
 from runner.reports.chosen_maps import MOST_IMAGES
 from runner.reports.log_records import read_log, users_part
 from runner.reports.page import (
-    notebook_html,
     rebuild_report,
     remove_report,
     report_and_seal,
@@ -25,6 +25,7 @@ from runner.reports.page import (
 from runner.reports.record import RunRecord
 from runner.run_folder import RunFolder
 from runner.run_seal import check_run, digests_of, unseal_run
+from runner.saliency.explanation import Explanation, scaled_maps
 from runner.saliency.storage import SaliencyFolder
 from tests.report_samples import HOSTILE, LOG, TRACEBACK, make_maps, make_run, regression, write
 from tests.test_sweep_report import Page
@@ -216,6 +217,7 @@ class TestSizeAndChoice:
         (folder.saliency / "maps" / "000003.npz").write_bytes(b"torn")
         text = report_page(folder, {})
         assert text.count('class="tile') == 4
+        assert "5 explained" in Page(text).text
 
     def test_nothing_outside_of_the_folder_is_opened(self, tmp_path: Path) -> None:
         folder = make_run(tmp_path / "run", num_images=2)
@@ -225,6 +227,47 @@ class TestSizeAndChoice:
         text = report_page(folder, {})
         assert text.count('class="tile') == 1
         assert "1 maps cannot be read: image 1." in Page(text).text
+
+
+class TestTiles:
+    def explained(self, tmp_path: Path, **values: object) -> Page:
+        """The page of a run with one map."""
+        folder = make_run(tmp_path / "run", num_images=0)
+        image = np.random.default_rng(0).random((1, 20, 30), dtype=np.float32)
+        found = scaled_maps(np.linspace(0, 0.4, 600).reshape(1, 20, 30))
+        plain = {"index": 7, "image": image, "targets": np.array([0]), "scores": np.array([0.8], np.float32)}
+        explanation = Explanation(**(plain | found._asdict() | {"label": 0} | values))  # type: ignore[arg-type]
+        maps = SaliencyFolder(folder.saliency)
+        maps.open({})
+        maps.write(explanation)
+        maps.write_index([explanation])
+        return page_of(folder)
+
+    def test_a_single_score_is_that_of_class_1(self, tmp_path: Path) -> None:
+        page = self.explained(tmp_path)
+        assert dict(page.attributes)["data-loss"] == str(-math.log(1 - np.float32(0.8)))
+        assert "taken for lesion" in page.text
+
+    def test_of_a_volume_it_is_the_slice_with_the_peak(self, tmp_path: Path) -> None:
+        raw = np.zeros((1, 5, 20, 30))
+        raw[0, 3, 10, 10] = 1
+        image = np.zeros((1, 5, 20, 30), np.float32)
+        page = self.explained(tmp_path, image=image, truth=raw[0] > 0, **scaled_maps(raw)._asdict())
+        assert "slice 3" in page.text
+        assert "on target" in page.text
+        assert "M" in next(value for name, value in page.attributes if name == "d" and "Z" in value)
+
+    def test_a_constant_map_is_weak_and_has_no_overlay(self, tmp_path: Path) -> None:
+        page = self.explained(tmp_path, **scaled_maps(np.ones((1, 20, 30)))._asdict())
+        assert "strength constant" in page.text
+        assert dict(page.attributes)["data-facts"] == "wrong weak"
+        assert "overlay" not in page.classes
+        assert "1 with a constant or not finite map" in page.text
+
+    def test_scores_that_are_no_probabilities_have_no_loss(self, tmp_path: Path) -> None:
+        page = self.explained(tmp_path, scores=np.array([3, -4], np.float32))
+        assert "data-loss" not in dict(page.attributes)
+        assert "highest loss" not in page.text
 
 
 class TestCharts:
@@ -305,7 +348,7 @@ class TestFiles:
 
 
 def test_in_a_notebook_it_is_a_frame_of_its_own(folder: RunFolder) -> None:
-    frame = Page(notebook_html(folder))
+    frame = Page(RunResult("completed", "Hello", folder.path, {}, {})._repr_html_())
     assert frame.tags == ["iframe"]
     attributes = dict(frame.attributes)
     assert attributes["sandbox"] == "allow-scripts"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import numpy as np
 from runner.reports.record import number_or_nan
 from runner.saliency.explanation import OK
 from runner.saliency.index_table import MEASURES, index_rows
-from runner.saliency.map_files import DAMAGED, StoredImage, files_of_images, images_in, prefix_of
+from runner.saliency.map_files import DAMAGED, StoredImage, files_of_images, images_in
 from runner.saliency.pictures import full_color
 from runner.saliency.storage import SaliencyFolder
 
@@ -31,7 +32,8 @@ class MapRow:
     """The row of an image's main map in index.csv."""
 
     index: int
-    stored: StoredImage
+    file: str
+    """As it stands in the table."""
     label: int | None
     predicted: int
     score: float
@@ -43,6 +45,14 @@ class MapRow:
     """Whether the peak lies in the known truth."""
     numbers: Mapping[str, float]
     """The measures of the map that there are."""
+
+    def stored(self, folder: SaliencyFolder) -> StoredImage:
+        """Return where the maps lie; whatever the table says, nothing outside of *folder* is opened.
+
+        Raises:
+            Exception: one of ``DAMAGED``.
+        """
+        return images_in(folder.maps / Path(self.file).name)[self.index]
 
     @property
     def is_wrong(self) -> bool:
@@ -63,12 +73,16 @@ class MapRow:
         return self.flag != OK or not self.strength >= WEAK * full
 
 
-def read_rows(folder: SaliencyFolder) -> list[MapRow]:
-    """Return a row per image, by index; from the maps themselves where a run ended before its index.csv was written."""
-    if folder.index.is_file():
-        with folder.index.open(newline="", encoding="utf-8", errors="replace") as file:
-            return _main_rows(_row(each, folder) for each in csv.DictReader(file))
-    return _main_rows(_rows_of_maps(folder))
+def read_rows(folder: SaliencyFolder) -> tuple[list[MapRow], int]:
+    """Return a row per image, by index, and the number of images.
+
+    Where a run ended before its index.csv was written, they are from the maps themselves: of some, evenly spread.
+    """
+    if not folder.index.is_file():
+        return _rows_of_maps(folder)
+    with folder.index.open(newline="", encoding="utf-8", errors="replace") as file:
+        rows = _main_rows(map(_row, csv.DictReader(file)))
+    return rows, len(rows)
 
 
 def full_strength(rows: Sequence[MapRow]) -> float:
@@ -97,7 +111,7 @@ def choose(rows: Sequence[MapRow], full: float) -> tuple[list[MapRow], str]:
         chosen |= {row.index: row for row in found}
         words += [f"{len(found)} {name}"] if found else []
     rest = [row for row in rows if row.index not in chosen]
-    places = np.linspace(0, len(rest) - 1, MOST_IMAGES - len(chosen)).round().astype(int).tolist()
+    places = _spread(len(rest), MOST_IMAGES - len(chosen))
     words.append(f"{len(places)} evenly spread")
     chosen |= {rest[place].index: rest[place] for place in places}
     return [chosen[index] for index in sorted(chosen)], "; ".join(words)
@@ -116,11 +130,11 @@ def _rank(row: MapRow) -> int:
     return 0 if row.target == row.label else 1 if row.target == row.predicted else 2
 
 
-def _row(row: Mapping[str, str], folder: SaliencyFolder) -> MapRow | None:
+def _row(row: Mapping[str, str]) -> MapRow | None:
     """Return a row of index.csv; None for one that is damaged."""
     try:
         index = int(row["index"])
-        file = folder.maps / Path(row["file"]).name  # whatever the table says, nothing outside is opened
+        file = str(row["file"])
         on_target = {"1": True, "0": False}.get(row["peak_in_truth"])
         label = int(row["label"]) if row["label"] else None
         predicted, target = int(row["predicted"]), int(row["target"])
@@ -130,24 +144,26 @@ def _row(row: Mapping[str, str], folder: SaliencyFolder) -> MapRow | None:
     except (KeyError, ValueError, TypeError):
         return None
     known = {name: value for name, value in numbers.items() if math.isfinite(value)}
-    stored = StoredImage(file, prefix_of(index) if "-" in file.stem else "")
     score, strength = number_or_nan(row.get("score")), number_or_nan(row.get("strength"))
-    return MapRow(index, stored, label, predicted, score, target, strength, flag, on_target, known)
+    return MapRow(index, file, label, predicted, score, target, strength, flag, on_target, known)
 
 
-def _rows_of_maps(folder: SaliencyFolder) -> Iterable[MapRow | None]:
+def _rows_of_maps(folder: SaliencyFolder) -> tuple[list[MapRow], int]:
     stored: dict[int, StoredImage] = {}
     for suffix in ("npz", "part"):
         for file in files_of_images(folder.maps, suffix):
-            try:
+            with suppress(*DAMAGED):
                 stored |= images_in(file)
-            except DAMAGED:
-                continue
-    for place in sorted(stored)[: 4 * MOST_IMAGES]:
-        try:
-            rows = index_rows(stored[place].explanation(), stored[place].file.name)
-        except DAMAGED:
-            continue
-        for row in rows:
-            found = _row({name: str(value) for name, value in row.items()}, folder)
-            yield None if found is None else MapRow(**(vars(found) | {"stored": stored[place]}))
+    indices, rows = sorted(stored), []
+    for place in _spread(len(indices), MOST_IMAGES):
+        found = stored[indices[place]]
+        with suppress(*DAMAGED):
+            rows += [
+                _row({k: str(v) for k, v in row.items()}) for row in index_rows(found.explanation(), found.file.name)
+            ]
+    return _main_rows(rows), len(stored)
+
+
+def _spread(length: int, most: int) -> list[int]:
+    """Return all places, or as many evenly spread ones as there may be."""
+    return sorted(set(np.linspace(0, length - 1, min(length, most)).round().astype(int).tolist()))

@@ -62,7 +62,7 @@ class Tile:
 def gallery(record: RunRecord) -> dict[str, Any] | None:
     """Return what the section shows; None for a run without maps."""
     folder = SaliencyFolder(record.folder.saliency)
-    rows, failures = read_rows(folder), folder.failures
+    (rows, total), failures = read_rows(folder), folder.failures
     if not rows and not failures:
         return None
     full = full_strength(rows)
@@ -71,7 +71,7 @@ def gallery(record: RunRecord) -> dict[str, Any] | None:
     tiles, damaged = [], []
     for row in chosen:
         try:
-            explanation = row.stored.explanation()
+            explanation = row.stored(folder).explanation()
             tiles.append(_tile(record, row, explanation, full))
         except (*DAMAGED, IndexError, ArithmeticError, MemoryError):
             damaged.append(row.index)
@@ -80,8 +80,8 @@ def gallery(record: RunRecord) -> dict[str, Any] | None:
     found = record.results.get("saliency", {})
     return {
         "tiles": tiles,
-        "total": len(rows),
-        "how": how,
+        "total": total,
+        "how": how or ("evenly spread" if total > len(rows) else ""),
         "damaged": damaged,
         "failures": [f"image {each.index}: {each}" for each in failures[:SHOWN_FAILURES]],
         "num_failed": len(failures),
