@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import param
@@ -20,6 +21,8 @@ class ImageClassifier(LightningContainer):
 
     python runner.py --model=ImageClassifier --local_dataset=FOLDER
     """
+
+    needs_local_dataset = True
 
     labels_file = param.String(
         default="labels.csv",
@@ -103,7 +106,9 @@ class ImageClassifier(LightningContainer):
             raise ValueError("val_share and test_share leave nothing to train on.")
         if self.image_window is not None and self.image_window[1] <= 0:
             raise ValueError(f"image_window={self.image_window}: the width must be above 0.")
-        self._read_weights(len(self._read_table().classes))
+        self._check_architecture()
+        if self.local_dataset is not None and self.local_dataset.exists():  # else the runner says so
+            self._read_weights(len(self._read_table().classes))
 
     def setup(self) -> None:
         """Read and divide the images; write who is in which part, and what cannot be read, into the run folder."""
@@ -141,15 +146,22 @@ class ImageClassifier(LightningContainer):
         augmentation = Augmentation(self.augment_flips, self.augment_rotation, self.augment_color)
         return ImageData(self._parts, augmentation, self.batch_size, self.effective_random_seed)
 
+    def _check_architecture(self) -> None:
+        """Find here what needs no torch: whether the package is there."""
+        package, separator, name = self.architecture.partition("/")
+        if self.architecture != "small" and not (package in ("timm", "monai") and separator and name):
+            raise ValueError(f"architecture: small, timm/NAME or monai/NAME, not {self.architecture!r}.")
+        if package != "small" and find_spec(package) is None:
+            raise ValueError(f"architecture={self.architecture} needs {package}: pip install {package}")
+        if self.pretrained and package != "timm":
+            raise ValueError(f"pretrained: there are trained weights for timm/NAME, not for {self.architecture}.")
+
     def _read_table(self) -> ImageTable:
         from runner.images import LabelColumns, read_class_folders, read_labels_file
 
         folder = self.local_dataset
-        if folder is None or not folder.is_dir():
-            raise ValueError(
-                f"{type(self).__name__} needs --local_dataset=FOLDER, the folder of the images"
-                + ("." if folder is None else f": {folder} is none.")
-            )
+        if not folder.is_dir():
+            raise ValueError(f"local_dataset: {folder} is no folder.")
         file = folder / self.labels_file
         if not file.is_file():
             if self.labels_file != type(self).labels_file:

@@ -117,7 +117,7 @@ def _check_and_tell(parts: Parts) -> None:
             "%-5s %d images: %s",
             part,
             sum(counts.values()),
-            ", ".join(f"{counts[label]} {name}" for label, name in enumerate(parts.classes)),
+            ", ".join(f"{name} {counts[label]}" for label, name in enumerate(parts.classes)),
         )
         missing = [name for label, name in enumerate(parts.classes) if not counts[label]]
         if missing:

@@ -32,18 +32,14 @@ def create_network(
         pretrained: Whether timm's trained weights are loaded.
 
     Raises:
-        ParameterError: there is no such architecture, or its package is not installed.
+        ParameterError: the package has no such classifier, or cannot be imported.
     """
     package, _, name = architecture.partition("/")
-    if pretrained and package != "timm":
-        raise ParameterError(f"pretrained: there are trained weights for timm/NAME, not for {architecture}.")
-    if architecture == "small":
-        return SmallNetwork(num_channels, num_classes, num_features)
-    if package == "timm" and name:
+    if package == "timm":
         return _from_timm(name, num_channels, num_classes, pretrained)
-    if package == "monai" and name:
+    if package == "monai":
         return _from_monai(name, num_channels, num_classes)
-    raise ParameterError(f"architecture: small, timm/NAME or monai/NAME, not {architecture!r}.")
+    return SmallNetwork(num_channels, num_classes, num_features)
 
 
 def _from_timm(name: str, num_channels: int, num_classes: int, pretrained: bool) -> nn.Module:
@@ -70,7 +66,7 @@ def _import(module: str, package: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ParameterError(f"architecture: {package} cannot be imported ({error}): pip install {package}.") from error
+        raise ParameterError(f"architecture: {package} cannot be imported: {error}.") from error
 
 
 class SmallNetwork(nn.Module):

@@ -25,25 +25,26 @@ class Segmentation2D(LightningContainer):
     num_cases = param.Integer(
         default=80, bounds=(5, None), doc="Images to train on; a fifth as many validate, and as many test."
     )
-    image_size = param.Integer(default=80, bounds=(16, 1024), doc="Side of an image or volume in pixels.")
-    patch_size = param.Integer(default=40, bounds=(8, 1024), doc="Side of the patches to train on; up to image_size.")
+    image_size = param.Integer(default=72, bounds=(16, 1024), doc="Side of an image or volume in pixels.")
+    patch_size = param.Integer(default=36, bounds=(8, 1024), doc="Side of the patches to train on; up to image_size.")
     patches_per_case = param.Integer(default=2, bounds=(1, None), doc="Patches of each image in an epoch.")
     ring_radius = param.Integer(default=10, bounds=(3, 100), doc="Greatest radius of a ring in pixels.")
     noise = param.Number(default=0.1, bounds=(0, 1), doc="Noise; the rings are brighter than the rest by 0.4.")
     num_features = param.Integer(default=8, bounds=(1, 256), doc="Channels at full resolution; they double below.")
     num_levels = param.Integer(default=4, bounds=(1, 6), doc="Resolutions of the U-Net, each half of the one above.")
-    batch_size = param.Integer(default=16, bounds=(1, None), doc="Patches per training step.")
+    batch_size = param.Integer(default=4, bounds=(1, None), doc="Patches per training step.")
     num_overlays = param.Integer(default=16, bounds=(0, None), doc="Pictures of the first so many cases of a split.")
 
     def __init__(self) -> None:
         super().__init__()
-        self.num_epochs = 12
+        self.num_epochs = 8
         self.l_rate = 1e-2
         self.l_rate_scheduler = LRSchedulerType.Cosine
         self.saliency_method = "rise"
         self.saliency_fill = "mean"
         self.saliency_num_masks = 200
-        self.saliency_limit = 8
+        self.saliency_limit = 4
+        self.saliency_checks = []  # deletion and insertion are about the score of a class
 
     def validate(self) -> None:
         """Check that patches and rings fit into the images."""
@@ -65,7 +66,12 @@ class Segmentation2D(LightningContainer):
         from .segmentation_data import PatchData
 
         return PatchData(
-            self._rings(), self.num_cases, self.random_seed, self.batch_size, self.patch_size, self.patches_per_case
+            self._rings(),
+            self.num_cases,
+            self.random_seed,
+            batch_size=self.batch_size,
+            patch_size=self.patch_size,
+            patches_per_case=self.patches_per_case,
         )
 
     def get_inference_data_module(self) -> LightningDataModule:
@@ -87,7 +93,7 @@ class Segmentation2D(LightningContainer):
         """
         return model(images).sigmoid().flatten(1).mean(dim=1, keepdim=True)
 
-    def get_saliency_labels(self, batch: Any) -> None:  # noqa: ARG002 - an image has no class
+    def get_saliency_labels(self, batch: Any) -> None:
         """Return None: the second element of a batch is a mask, not a class."""
 
     def get_saliency_truth(self, batch: Any) -> Tensor:
@@ -102,8 +108,8 @@ class Segmentation3D(Segmentation2D):
 
     def __init__(self) -> None:
         super().__init__()
-        self.num_cases, self.image_size, self.patch_size, self.ring_radius = 40, 36, 24, 7
-        self.num_features, self.num_levels, self.batch_size = 4, 3, 8
+        self.num_cases, self.image_size, self.patch_size, self.ring_radius = 40, 36, 24, 8
+        self.patches_per_case, self.batch_size, self.num_epochs = 1, 2, 10
+        self.num_features, self.num_levels = 4, 3
         # A volume is explained as an image is; it only takes longer.
         self.saliency_num_masks, self.saliency_grid_size, self.saliency_limit = 100, 5, 2
-        self.saliency_checks = []

@@ -53,7 +53,7 @@ class Rings:
 
 
 class Patches(Dataset):
-    """Patches at random places, drawn anew every time; every second one has a pixel of the mask in its middle."""
+    """Patches at random places, drawn anew every time; half of them have a pixel of the mask in the middle."""
 
     def __init__(self, cases: TensorDataset, size: int, per_case: int) -> None:
         self.cases, self.size, self.per_case = cases, size, per_case
@@ -66,7 +66,7 @@ class Patches(Dataset):
         room = torch.tensor(mask.shape[1:]) - self.size
         corner = (torch.rand(len(room)) * (room + 1)).long()
         inside = mask[0].nonzero()
-        if place % 2 == 0 and len(inside):
+        if len(inside) and torch.rand(()) < 0.5:
             middle = inside[torch.randint(len(inside), (1,))[0]]
             corner = (middle - self.size // 2).clamp(min=0).minimum(room)
         where = (slice(None), *(slice(first, first + self.size) for first in corner.tolist()))
@@ -102,7 +102,7 @@ class PatchData(WholeData):
     """Patches of the same images; batches are (images, masks), (B, 1, ...) each."""
 
     def __init__(
-        self, rings: Rings, num_cases: int, seed: int, batch_size: int, patch_size: int, patches_per_case: int
+        self, rings: Rings, num_cases: int, seed: int, *, batch_size: int, patch_size: int, patches_per_case: int
     ) -> None:
         super().__init__(rings, num_cases, seed)
         self.batch_size, self.patch_size, self.patches_per_case = batch_size, patch_size, patches_per_case

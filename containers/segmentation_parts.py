@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,8 @@ from runner.images import write_csv
 
 log = logging.getLogger(__name__)
 
-OVERLAY_SCALE = 4
+OVERLAY_SIZE = 288
+"""Least side of a picture in pixels; images are enlarged to it in whole steps."""
 TRUTH_COLOR, PREDICTION_COLOR = (0, 158, 255), (255, 130, 0)
 """Blue and orange, which most people with a colour deficiency tell apart."""
 
@@ -44,9 +47,7 @@ class UNet(nn.Module):
         self.down = nn.ModuleList(
             _block(num_dimensions, inputs, outputs) for inputs, outputs in zip([1, *features], features, strict=False)
         )
-        self.up = nn.ModuleList(
-            _block(num_dimensions, below + here, here) for here, below in zip(features, features[1:], strict=False)
-        )
+        self.up = nn.ModuleList(_block(num_dimensions, below + here, here) for here, below in pairwise(features))
         self.pool = (nn.MaxPool2d, nn.MaxPool3d)[num_dimensions - 2](2)
         self.last = _convolution(num_dimensions, num_features, 1, kernel_size=1)
         self.multiple = 2 ** (num_levels - 1)
@@ -161,14 +162,15 @@ def draw_outlines(image: Any, true: Any, found: Any) -> Image.Image:
         image, true, found = image[place], true[place], found[place]
     low, high = np.percentile(image, (1, 99.5))
     grey = (255 * ((image - low) / max(high - low, 1e-6)).clip(0, 1)).astype(np.uint8)
-    picture = np.stack([_enlarged(grey)] * 3, axis=2)
+    scale = math.ceil(OVERLAY_SIZE / max(grey.shape))
+    picture = np.stack([_enlarged(grey, scale)] * 3, axis=2)
     for mask, color in ((true, TRUTH_COLOR), (found, PREDICTION_COLOR)):
-        picture[_outline(_enlarged(mask))] = color
+        picture[_outline(_enlarged(mask, scale))] = color
     return Image.fromarray(picture)
 
 
-def _enlarged(plane: Any) -> Any:
-    return plane.repeat(OVERLAY_SCALE, axis=0).repeat(OVERLAY_SCALE, axis=1)
+def _enlarged(plane: Any, scale: int) -> Any:
+    return plane.repeat(scale, axis=0).repeat(scale, axis=1)
 
 
 def _outline(mask: Any) -> Any:

@@ -16,8 +16,6 @@ Array = NDArray[Any]
 
 NIFTI_MAGIC = (b"n+1\0", b"n+2\0")
 """At byte 344 of the older kind of NIfTI file, at byte 4 of the newer."""
-_NIFTI_1 = (348).to_bytes(4, "little")
-"""The first bytes of the older kind, the size of its head; the newer kind's is 540."""
 
 
 def read_dicom(path: Path, window: tuple[float, float] | None, frame: int | None) -> Array:
@@ -103,7 +101,10 @@ def read_nifti(path: Path, window: tuple[float, float] | None, frame: int | None
     with _opened(path) as stream:
         first = stream.read(4)
         stream.seek(0)
-        kind = nibabel.Nifti1Image if _NIFTI_1 in (first, first[::-1]) else nibabel.Nifti2Image
+        head_size = {int.from_bytes(first, order) for order in ("little", "big")}
+        if not head_size & {348, 540}:
+            raise UnreadableImageError("is packed with gzip, but holds no NIfTI file")
+        kind = nibabel.Nifti1Image if 348 in head_size else nibabel.Nifti2Image
         volume = kind.from_stream(stream)
         if len(volume.shape) < 3 or min(volume.shape) < 1:
             raise UnreadableImageError(f"is a NIfTI file of shape {volume.shape}, no volume")
