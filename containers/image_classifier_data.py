@@ -87,11 +87,7 @@ def read_parts(
         parts = np.where(folds == num_folds, "test", np.where(folds == fold, "val", "train"))
     library = ImageLibrary(table.images, form, cache_folder)
     reasons = library.load()
-    report_unreadable(table.images, reasons, Path.cwd())
-    if reasons and not may_leave_out:
-        raise RunFailedError(
-            f"unreadable_images=fail: {len(reasons)} images cannot be read; the first, as warned above."
-        )
+    report_unreadable(table.images, reasons, Path.cwd(), may_leave_out=may_leave_out)
     rows = [
         (part, image.name, image.frame, table.classes[image.label], image.group)
         for number, (part, image) in enumerate(zip(parts, table.images, strict=True))

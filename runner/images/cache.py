@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +77,11 @@ class ImageCache:
             temporary.write_bytes(hashlib.sha256(values).digest() + values)  # no fsync: it is checked when it is read
             temporary.replace(target)
         except OSError as error:
-            self._can_write = False
-            log.warning("image_cache: %s cannot be written, so images are decoded again: %s", self.folder, error)
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary.unlink()
+            if self._can_write:
+                self._can_write = False
+                log.warning("image_cache: %s cannot be written, so images are decoded again: %s", self.folder, error)
 
     def _file(self, key: str) -> Path:
         return self.folder / key[:2] / key[2:]

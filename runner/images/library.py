@@ -96,16 +96,19 @@ class ImageLibrary:
         return image, False
 
 
-def report_unreadable(images: Sequence[LabelledImage], reasons: Mapping[int, str], folder: Path) -> None:
-    """List images that cannot be read in ``unreadable_images.csv`` and in one warning.
+def report_unreadable(
+    images: Sequence[LabelledImage], reasons: Mapping[int, str], folder: Path, *, may_leave_out: bool
+) -> None:
+    """List images that cannot be read in ``unreadable_images.csv``, and tell of them in one warning.
 
     Args:
         images: All images.
         reasons: Why some cannot be read, by their number.
         folder: Where the file goes.
+        may_leave_out: Whether the run can do without them.
 
     Raises:
-        RunFailedError: none can be read.
+        RunFailedError: the run cannot, or there is no other image.
     """
     if not reasons:
         return
@@ -113,7 +116,7 @@ def report_unreadable(images: Sequence[LabelledImage], reasons: Mapping[int, str
     write_csv(folder / UNREADABLE_FILE, ("image", "reason"), rows)
     named = "; ".join(f"{quoted(name)} {reason}" for name, reason in rows[:MAX_NAMED])
     text = f"{len(rows)} of {len(images)} images cannot be read: {named}{'; ...' if rows[MAX_NAMED:] else ''}"
-    if len(rows) == len(images):
+    if len(rows) == len(images) or not may_leave_out:
         raise RunFailedError(f"{text}. All are in {folder / UNREADABLE_FILE}.")
     log.warning("%s. They are left out, and listed in %s", text, UNREADABLE_FILE)
 
