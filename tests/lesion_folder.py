@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 
@@ -25,7 +26,7 @@ def make_lesion_folder(folder: Path, number: int = 400, size: int = 64, seed: in
     return folder
 
 
-def _lesion(random: np.random.Generator, size: int, is_malignant: bool) -> np.ndarray:
+def _lesion(random: np.random.Generator, size: int, is_malignant: bool) -> NDArray[np.uint8]:
     rows, columns = np.mgrid[:size, :size] / size - random.uniform(0.4, 0.6, (2, 1, 1))
     angle, distance = np.arctan2(rows, columns), np.hypot(rows, columns)
     waves = sum(np.sin(k * angle + random.uniform(0, 6.3)) for k in (3, 5, 7))
@@ -37,4 +38,4 @@ def _lesion(random: np.random.Generator, size: int, is_malignant: bool) -> np.nd
     has_spot = random.uniform() < (0.8 if is_malignant else 0.1)
     color = np.where(spot[..., None] & has_spot, brown * 0.5, brown)
     picture = skin * (1 - inside) + color * inside + random.normal(0, 0.05, (size, size, 3))
-    return (picture.clip(0, 1) * 255).astype(np.uint8)
+    return np.asarray(picture.clip(0, 1) * 255, dtype=np.uint8)
