@@ -52,7 +52,8 @@ def _from_timm(name: str, num_channels: int, num_classes: int, pretrained: bool)
 def _from_monai(name: str, num_channels: int, num_classes: int) -> nn.Module:
     nets = _import("monai.networks.nets", "monai")
     if name.startswith("efficientnet-b"):
-        makers = {each: partial(nets.EfficientNetBN, each, pretrained=False) for each in (f"efficientnet-b{n}" for n in range(9))}
+        known = [f"efficientnet-b{number}" for number in range(9)]
+        makers = {each: partial(nets.EfficientNetBN, each, pretrained=False) for each in known}
     else:
         makers = {each: maker for each, maker in vars(nets).items() if _MONAI_FAMILY.fullmatch(each)}
     if name not in makers:

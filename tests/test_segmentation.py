@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -83,28 +84,30 @@ def test_maps_point_at_the_rings(trained: RunResult) -> None:
 
 
 def test_patches_are_no_substitute_for_whole_images(trained: RunResult) -> None:
-    """The same weights, applied to patches that are put together, are worse, and just where patches cut rings."""
+    """The same weights, applied to patches that are put together, are wrong more often, above all near the seams."""
     container = make(Segmentation2D)
     model = container.create_model()
-    checkpoint = torch.load(trained.folder / "checkpoints" / "best.ckpt", weights_only=True)
-    model.load_state_dict(checkpoint["state_dict"])
-    model.eval()
+    model.load_state_dict(torch.load(trained.folder / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"])
     data = container.get_inference_data_module()
     data.setup()
-    images, masks = data.cases["test"].tensors
-    size = container.patch_size
+    images, masks = (torch.cat([data.cases[part].tensors[place] for part in ("test", "val")]) for place in (0, 1))
     with torch.no_grad():
-        whole, pieced = model(images) > 0, torch.zeros_like(masks, dtype=torch.bool)
-        for row in range(0, container.image_size, size):
-            for column in range(0, container.image_size, size):
-                where = (..., slice(row, row + size), slice(column, column + size))
-                pieced[where] = model(images[where]) > 0
+        whole, pieced = (model.eval()(images) > 0, torch.zeros_like(masks, dtype=torch.bool))
+        for row, column in itertools.product((0, container.patch_size), repeat=2):
+            where = (..., slice(row, row + container.patch_size), slice(column, column + container.patch_size))
+            pieced[where] = model(images[where]) > 0
     dice = load("segmentation_parts", "dice")
-    saved = [float(row["dice"]) for row in rows(trained.folder / "segmentation" / "dice_Test.csv")]
+    saved = [
+        float(row["dice"])
+        for part in ("Test", "Val")
+        for row in rows(trained.folder / "segmentation" / f"dice_{part}.csv")
+    ]
     assert dice(whole, masks).tolist() == pytest.approx(saved, abs=1e-4)
-    cut = masks[:, 0, size - 1].any(dim=1) | masks[:, 0, :, size - 1].any(dim=1)  # a ring lies across a seam
-    assert int(cut.sum()) >= 3
-    assert dice(pieced, masks)[cut].mean() < dice(whole, masks)[cut].mean() - 0.1
+    assert dice(pieced, masks).mean() < dice(whole, masks).mean()
+    distance = (torch.arange(container.image_size) - container.patch_size + 0.5).abs()
+    near = torch.minimum(distance[:, None], distance[None]) < 5
+    wrong_whole, wrong_pieced = ((found != masks)[:, 0, near].sum().item() for found in (whole, pieced))
+    assert wrong_pieced > 1.5 * wrong_whole
 
 
 @pytest.mark.parametrize("cls", CONTAINERS)
