@@ -6,6 +6,8 @@ import csv
 import importlib
 import math
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -379,3 +381,15 @@ def test_models_of_timm() -> None:
     assert create("timm/resnet18", 1, 3, 0, pretrained=False).eval()(torch.rand(2, 1, 64, 64)).shape == (2, 3)
     with pytest.raises(ParameterError, match="timm has no 'resnet19'"):
         create("timm/resnet19", 1, 3, 0, pretrained=False)
+
+
+def test_mistakes_are_found_without_torch(few: Path) -> None:
+    """Reading the labels and --help load neither torch nor Lightning, and importing the jobs nothing heavy at all."""
+    code = (
+        "import sys, containers.segmentation, containers.image_classifier as c\n"
+        "assert not {'torch', 'pytorch_lightning', 'PIL', 'pydicom', 'nibabel'} & set(sys.modules)\n"
+        f"job = c.ImageClassifier(); job.local_dataset = {str(few)!r}; job.image_folder = 'pictures'; job.validate()\n"
+        "assert not {'torch', 'pytorch_lightning', 'pydicom', 'nibabel', 'sklearn', 'scipy'} & set(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 import multiprocessing
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -85,6 +86,14 @@ def test_damaged_cache_is_made_again(
     assert values(library, [0]) == expected
     assert file.read_bytes() == content
     assert "is damaged and is made again" in caplog.text
+
+
+def test_pipes_do_not_hang(tmp_path: Path) -> None:
+    """What is no file is not opened, with the cache as without."""
+    os.mkfifo(tmp_path / "pipe.png")
+    image = LabelledImage(tmp_path / "pipe.png", "pipe", 0, "pipe")
+    for folder in (None, tmp_path / "cache"):
+        assert ImageLibrary([image], FORM, folder).load() == {0: "is no file"}
 
 
 def test_sixteen_bits_in_the_cache(tmp_path: Path) -> None:

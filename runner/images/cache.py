@@ -43,6 +43,8 @@ class ImageCache:
         Raises:
             UnreadableImageError: it cannot be read.
         """
+        if not path.is_file():  # a pipe would never end
+            raise UnreadableImageError("is no file")
         try:
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256")

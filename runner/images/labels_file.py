@@ -147,7 +147,7 @@ def _find_files(rows: Iterable[_Row], folder: Path, file: Path) -> dict[str, Pat
     if missing:
         first, near = missing[0], names[places[missing[0].image].parent]
         raise ParameterError(
-            f"{shown(file)} names {len(missing)} images that are not in {shown(folder)}: "
+            f"{shown(file)} names {len(missing)} image{'s that are' if missing[1:] else ' that is'} not in {shown(folder)}: "
             f"{', '.join(f'{quoted(row.image)} (line {row.line})' for row in missing[:_MAX_NAMED])}"
             f"{' and others' if missing[_MAX_NAMED:] else ''}.{did_you_mean(Path(first.image).name, near)}"
         )
