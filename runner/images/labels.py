@@ -87,7 +87,9 @@ def ordered_classes(found: Iterable[str], class_names: Sequence[str], where: str
         return sorted(known, key=lambda name: (0, int(name), name) if name.isdecimal() else (1, 0, name))
     for name in class_names:
         if name not in known:
-            raise ParameterError(f"class_names: {where} have no {quoted(name)}.{did_you_mean(name, known)}")
+            raise ParameterError(
+                f"class_names: {where} have no {quoted(name)}.{did_you_mean(name, map(escaped, known))}"
+            )
     missing = sorted(known - set(class_names))
     if missing:
         raise ParameterError(f"class_names: {quoted(missing[0])} is missing, which {where} have.")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from runner.errors import ParameterError, did_you_mean
 from runner.images.labels import SUFFIXES, ImageTable, LabelledImage, ordered_classes, quoted, shown
-from runner.plain_text import clipped
+from runner.plain_text import clipped, escaped
 
 GROUP_COLUMNS = ("patient", "patient_id", "group")
 """Columns that are taken for the patient of an image when none is named."""
@@ -117,7 +117,7 @@ def _find_columns(header: list[str], columns: LabelColumns, file: Path) -> dict[
     for what, name in wanted.items():
         if name not in header:
             raise ParameterError(
-                f"{what}_column: {shown(file)} has no column {name!r}.{did_you_mean(name, header)} "
+                f"{what}_column: {shown(file)} has no column {name!r}.{did_you_mean(name, map(escaped, header))} "
                 f"It has {clipped(', '.join(map(quoted, header)) or 'no first line', 400)}."
             )
     if columns.slice in header:
@@ -146,10 +146,11 @@ def _find_files(rows: Iterable[_Row], folder: Path, file: Path) -> dict[str, Pat
         places[row.image] = path.parent / there.get(path.name, path.name)
     if missing:
         first, near = missing[0], names[places[missing[0].image].parent]
+        named = ", ".join(f"{quoted(row.image)} (line {row.line})" for row in missing[:_MAX_NAMED])
+        number = f"{len(missing)} images that are" if missing[1:] else "an image that is"
         raise ParameterError(
-            f"{shown(file)} names {len(missing)} image{'s that are' if missing[1:] else ' that is'} not in {shown(folder)}: "
-            f"{', '.join(f'{quoted(row.image)} (line {row.line})' for row in missing[:_MAX_NAMED])}"
-            f"{' and others' if missing[_MAX_NAMED:] else ''}.{did_you_mean(Path(first.image).name, near)}"
+            f"{shown(file)} names {number} not in {shown(folder)}: {named}"
+            f"{' and others' if missing[_MAX_NAMED:] else ''}.{did_you_mean(Path(first.image).name, map(escaped, near))}"
         )
     return places
 
