@@ -150,7 +150,8 @@ def _find_files(rows: Iterable[_Row], folder: Path, file: Path) -> dict[str, Pat
         number = f"{len(missing)} images that are" if missing[1:] else "an image that is"
         raise ParameterError(
             f"{shown(file)} names {number} not in {shown(folder)}: {named}"
-            f"{' and others' if missing[_MAX_NAMED:] else ''}.{did_you_mean(Path(first.image).name, map(escaped, near))}"
+            f"{' and others' if missing[_MAX_NAMED:] else ''}."
+            f"{did_you_mean(Path(first.image).name, map(escaped, near))}"
         )
     return places
 
