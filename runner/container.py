@@ -35,6 +35,9 @@ class LightningContainer(WorkflowParams, DatasetParams, TrainerParams, Optimizer
     :meth:`validate` runs. From :meth:`setup` to :meth:`create_report` the working directory is the run folder.
     """
 
+    needs_local_dataset = False
+    """Whether a run is refused without ``local_dataset``; help and configuration are shown all the same."""
+
     _model: LightningModule | None = None
     _names_read: set[str] | None = None
 

@@ -214,6 +214,8 @@ def _check_start(container: LightningContainer) -> None:
 
 
 def _check_files(container: LightningContainer) -> None:
+    if container.needs_local_dataset and container.local_dataset is None:
+        raise ParameterError(f"{type(container).__name__} needs --local_dataset=FOLDER: where the data are.")
     folders = {"local_dataset": [container.local_dataset], "extra_local_dataset_paths": None}
     folders["extra_local_dataset_paths"] = list(container.extra_local_dataset_paths)
     folders["regression_test_folder"] = [container.regression_test_folder]

@@ -1,0 +1,196 @@
+"""The data of ImageClassifier: which image is in which part, and how training images are changed."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample
+from torch.utils.data import DataLoader, Dataset
+
+from runner.errors import RunFailedError
+from runner.images import ImageForm, ImageLibrary, ImageTable, report_unreadable, split_groups, write_csv
+
+log = logging.getLogger(__name__)
+
+PARTS = ("train", "val", "test")
+SPLIT_FILE = "split.csv"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The readable images of a data set, and which are in which part."""
+
+    library: ImageLibrary
+    classes: list[str]
+    numbers: dict[str, list[int]]
+    """Numbers in the library of the images of each part."""
+
+    def labels(self, part: str) -> list[int]:
+        """Return the classes of a part's images."""
+        return [self.library.images[number].label for number in self.numbers[part]]
+
+    def balanced_weights(self) -> list[float]:
+        """Return weights with which all classes count alike in training, 1 in the mean over the images."""
+        counts = Counter(self.labels("train"))
+        total = sum(counts.values())
+        return [
+            total / (len(self.classes) * counts[label]) if counts[label] else 1.0 for label in range(len(self.classes))
+        ]
+
+
+def read_parts(
+    table: ImageTable,
+    form: ImageForm,
+    *,
+    cache_folder: Path | None,
+    shares: tuple[float, float],
+    seed: int,
+    fold: int | None,
+    num_folds: int,
+    may_leave_out: bool,
+) -> Parts:
+    """Divide the images of *table*, read them, and write down both in the working directory.
+
+    The split is made before any image is read, so that one that cannot be read changes nothing for the others.
+
+    Args:
+        table: The images.
+        form: What they are made into.
+        cache_folder: Where they are kept; None: in memory.
+        shares: Share of validation and of test.
+        seed: Seed of the split.
+        fold: Which fold of a cross validation is validated on; None: no cross validation. The test part is the same in
+            all folds.
+        num_folds: Number of folds.
+        may_leave_out: Whether images that cannot be read are left out.
+
+    Raises:
+        RunFailedError: images cannot be read, or a part has none.
+    """
+    labels = [image.label for image in table.images]
+    groups = [image.group for image in table.images]
+    names = np.array(PARTS, dtype=object)
+    val, test = shares
+    if fold is None:
+        parts = names[split_groups(labels, groups, (1 - val - test, val, test), seed)]
+    else:
+        folds = split_groups(labels, groups, [(1 - test) / num_folds] * num_folds + [test], seed)
+        parts = np.where(folds == num_folds, "test", np.where(folds == fold, "val", "train"))
+    library = ImageLibrary(table.images, form, cache_folder)
+    reasons = library.load()
+    report_unreadable(table.images, reasons, Path.cwd(), may_leave_out=may_leave_out)
+    rows = [
+        (part, image.name, image.frame, table.classes[image.label], image.group)
+        for number, (part, image) in enumerate(zip(parts, table.images, strict=True))
+        if number not in reasons
+    ]
+    write_csv(Path.cwd() / SPLIT_FILE, ("part", "image", "slice", "label", "group"), rows)
+    numbers = {
+        part: [number for number in np.flatnonzero(parts == part).tolist() if number not in reasons] for part in PARTS
+    }
+    found = Parts(library, table.classes, numbers)
+    _check_and_tell(found)
+    return found
+
+
+def _check_and_tell(parts: Parts) -> None:
+    for part in PARTS:
+        counts = Counter(parts.labels(part))
+        if not counts:
+            raise RunFailedError(
+                f"No image is in the {part} part: there are too few patients, or its share is too small."
+            )
+        log.info(
+            "%-5s %d images: %s",
+            part,
+            sum(counts.values()),
+            ", ".join(f"{name} {counts[label]}" for label, name in enumerate(parts.classes)),
+        )
+        missing = [name for label, name in enumerate(parts.classes) if not counts[label]]
+        if missing:
+            log.warning("no image of %s is in the %s part: too few patients have it", ", ".join(missing), part)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random changes of training images that leave their class as it is."""
+
+    flips: str
+    """``none``, ``horizontal`` or ``both``."""
+    rotation: float
+    """Greatest angle in degrees, either way."""
+    color: float
+    """Greatest relative change of contrast and of each colour, and greatest change of brightness."""
+
+    def __call__(self, images: Tensor, seeds: list[tuple[int, ...]]) -> Tensor:
+        """Return changed images, float (B, C, H, W) from 0 to 1; what happens to each follows from its seed alone."""
+        draws = np.stack([np.random.default_rng(seed).uniform(-1, 1, 5 + images.shape[1]) for seed in seeds])
+        draws = torch.as_tensor(draws, dtype=images.dtype, device=images.device)
+        ones = torch.ones_like(draws[:, 0])
+        mirrored = torch.where(draws[:, 0] < 0, -ones, ones) if self.flips != "none" else ones
+        upside_down = torch.where(draws[:, 1] < 0, -ones, ones) if self.flips == "both" else ones
+        angle = draws[:, 2] * math.radians(self.rotation)
+        rows = torch.stack([mirrored * angle.cos(), -mirrored * angle.sin(), 0 * ones], dim=1)
+        columns = torch.stack([upside_down * angle.sin(), upside_down * angle.cos(), 0 * ones], dim=1)
+        grid = affine_grid(torch.stack([rows, columns], dim=1), list(images.shape), align_corners=False)
+        moved = grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+        contrast = (1 + self.color * draws[:, 3])[:, None, None, None]
+        brightness = (self.color * draws[:, 4] / 2)[:, None, None, None]
+        tint = (1 + self.color * draws[:, 5:] / 2)[:, :, None, None]
+        return ((moved - 0.5) * contrast * tint + 0.5 + brightness).clamp(0, 1)
+
+
+class _PartOfImages(Dataset):
+    """The images of one part: image, float (C, H, W) from 0 to 1; class; number in the library."""
+
+    def __init__(self, library: ImageLibrary, numbers: list[int]) -> None:
+        self.library, self.numbers = library, numbers
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, place: int) -> tuple[Tensor, int, int]:
+        number = self.numbers[place]
+        image = self.library[number]
+        values = image.astype(np.float32) / np.float32(np.iinfo(image.dtype).max)
+        return torch.from_numpy(values).permute(2, 0, 1).contiguous(), self.library.images[number].label, number
+
+
+class ImageData(pl.LightningDataModule):
+    """Images in three parts; batches are (images, labels, numbers). Training images are changed on their device."""
+
+    def __init__(self, parts: Parts, augmentation: Augmentation, batch_size: int, seed: int) -> None:
+        super().__init__()
+        self.parts, self.augmentation, self.seed = parts, augmentation, seed
+        self.batch_size = batch_size
+
+    def train_dataloader(self) -> DataLoader:
+        """Return the images to train on, in a new order every epoch."""
+        dataset = _PartOfImages(self.parts.library, self.parts.numbers["train"])
+        # A last batch of one image has no statistics for batch norm.
+        return DataLoader(dataset, self.batch_size, shuffle=True, drop_last=len(dataset) % self.batch_size == 1)
+
+    def val_dataloader(self) -> DataLoader:
+        """Return the images that decide which epoch is the best."""
+        return DataLoader(_PartOfImages(self.parts.library, self.parts.numbers["val"]), self.batch_size)
+
+    def test_dataloader(self) -> DataLoader:
+        """Return the images that are tested and explained."""
+        return DataLoader(_PartOfImages(self.parts.library, self.parts.numbers["test"]), self.batch_size)
+
+    def on_after_batch_transfer(self, batch: list[Tensor], dataloader_idx: int) -> list[Any]:  # noqa: ARG002 - Lightning's
+        """Change training images. Seeds are epoch and number: a resumed run changes them as the first would."""
+        images, labels, numbers = batch
+        if self.trainer is not None and self.trainer.training:
+            epoch = self.trainer.current_epoch
+            images = self.augmentation(images, [(self.seed, epoch, number) for number in numbers.tolist()])
+        return [images, labels, numbers]
