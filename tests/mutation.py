@@ -86,8 +86,8 @@ def _other_constants(value: Any) -> Iterator[ast.AST]:
         yield ast.Constant(not value)
     elif isinstance(value, int | float):
         yield ast.Constant(value + 1)
-    elif isinstance(value, str | bytes) and value:
-        yield ast.Constant(value * 2)
+    elif (isinstance(value, str) and value.count(" ") < 3) or isinstance(value, bytes):  # more words are wording
+        yield ast.Constant(value * 2 or "x")
 
 
 def _with_other_conditions(node: Any) -> Iterator[ast.AST]:

@@ -38,10 +38,18 @@ def test_the_files_are_called_as_they_always_were(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     paths = [value for name in dir(RunFolder) if isinstance(value := getattr(folder, name), Path)]
     assert {path.relative_to(tmp_path).as_posix() for path in paths if path != tmp_path} == {
-        "config.yaml", "status.json", "environment.json", "uncommitted.diff", "untracked.txt", "metrics.csv",
-        "results.json", "run.log", "checkpoints", "checkpoints/best.ckpt", "checkpoints/last.ckpt",
-        "checkpoints/previous.ckpt", "checkpoints/interrupted.ckpt", "saliency", "saliency/contact_sheet.png", "digests.json", "profiler",
-    }  # fmt: skip
+        *("config.yaml", "status.json", "environment.json", "uncommitted.diff", "untracked.txt", "metrics.csv"),
+        *(
+            "results.json",
+            "run.log",
+            "digests.json",
+            "profiler",
+            "saliency",
+            "saliency/contact_sheet.png",
+            "checkpoints",
+        ),
+        *(f"checkpoints/{name}.ckpt" for name in ("best", "last", "previous", "interrupted")),
+    }
 
 
 def test_runs_of_the_same_second_get_folders_of_their_own(tmp_path: Path) -> None:

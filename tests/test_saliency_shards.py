@@ -82,6 +82,10 @@ def test_a_file_appears_when_it_is_full(tmp_path: Path) -> None:
     assert [each.index for each in SavedMaps(tmp_path)] == [0, 1, 2]
     folder.write(IMAGES[3])
     assert list(maps_in(folder)) == ["000000-000003.npz"]
+    pairs, _ = opened(tmp_path / "pairs", 2)
+    for index in (4, 5):
+        pairs.write(IMAGES[index])
+    assert list(maps_in(pairs)) == ["000004-000005.npz"]
 
 
 def test_a_higher_limit_extends_a_file(tmp_path: Path, whole: dict[str, bytes]) -> None:

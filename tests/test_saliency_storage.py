@@ -308,3 +308,28 @@ def test_any_flipped_byte_is_noticed_or_harmless(folder: SaliencyFolder, place: 
     folder.map_file(1).write_bytes(content)
     if folder.open(SETTINGS):
         assert np.array_equal(read(folder, 1).maps, make_explanation(1).maps)
+
+
+def test_pictures_of_other_images_are_removed(folder: SaliencyFolder) -> None:
+    """Those that an earlier attempt drew; pictures that somebody put there stay."""
+    for name in ("000001.png", "000002.png", "000013.png", "mine.png", "notes.txt"):
+        (folder.overlays / name).touch()
+    folder.keep_overlays({2})
+    assert sorted(each.name for each in folder.overlays.iterdir()) == ["000002.png", "mine.png", "notes.txt"]
+
+
+def test_what_failed_is_told_until_it_is_explained(folder: SaliencyFolder) -> None:
+    """In failures.csv; what failed in an earlier attempt only, and was not tried again, is forgotten at the end."""
+    assert folder.failure_record == folder.path / "failures.csv"
+    for index in (1, 2, 3):
+        folder.write_failure(index, ValueError(f"corrupt {index}"))
+    folder.write(make_explanation(1))
+    assert [each.index for each in folder.failures] == [2, 3]
+    assert folder.failure_record.read_text().count("corrupt") == 2
+    SaliencyFolder(folder.path).write(make_explanation(2))
+    again = SaliencyFolder(folder.path)
+    assert again.open(SETTINGS) == {1, 2}
+    assert [each.index for each in again.failures] == [3]
+    again.write_failure(5, ValueError("corrupt 5"))
+    again.seal()
+    assert [each.index for each in again.failures] == [5]

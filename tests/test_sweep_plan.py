@@ -82,8 +82,8 @@ def test_plans_of_another_form_are_refused() -> None:
 
 OTHER: dict[str, Any] = {
     "model": "Other", "container_name": "Other", "containers": "/other", "namespace": "n", "code": "d",
-    "fixed": {"a": "1"}, "spaces": (MORE,), "sampler": "random", "seed": 1, "num_trials": 4, "repeats": ({},), "objectives": LOSS,
-    "pruner": PrunerSpec("median"),
+    "fixed": {"a": "1"}, "spaces": (MORE,), "sampler": "random", "seed": 1, "num_trials": 4, "repeats": ({},),
+    "objectives": LOSS, "pruner": PrunerSpec("median"),
 }  # fmt: skip
 
 
