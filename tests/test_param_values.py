@@ -104,6 +104,7 @@ PATH_LIKE: Any = os.PathLike
 EVENT: Parameter = param.Event(False)  # type: ignore[no-untyped-call]
 FOUR = param.Selector[Any](objects=["16", 16, True, "Warn"])
 NAMED = param.Selector[Any](objects={"small": (3, 3), "large": (9, 9)})
+OPEN = param.Selector[Any](objects={"small": (3, 3), "large": (9, 9), "/a": Path("/a")}, check_on_set=False)
 
 
 @pytest.mark.parametrize(
@@ -325,6 +326,7 @@ def test_yaml_is_read_by_the_type_of_the_parameter(parameter: Parameter, text: s
         (any_of(int, dict), "x", ["'x' is not int or mapping like {a: 1}"]),
         (param.Date(), "tomorrow", ["'tomorrow'", "YYYY-MM-DD"]),
         (param.CalendarDate(), "2023-02-29", ["'2023-02-29'", "date YYYY-MM-DD"]),
+        (param.CalendarDate(), "2023-02-28T01:02", ["'2023-02-28T01:02' is not a date YYYY-MM-DD"]),
         (param.Color("#ffffff"), "blurple", ["blurple"]),
         (param.Bytes(b""), "\ud800", ["no bytes"]),
         (param.String("a", regex="^a+$"), "b", ["text matching ^a+$"]),
@@ -560,11 +562,24 @@ def test_values_come_back_as_they_were(kind: str) -> None:
         (Devices("auto"), [0], "[0]", '"[0]"'),
         (BoolOrInt(False), False, "False", "False"),
         (IntOrFloat(1), 0.5, "0.5", "0.5"),
+        (OPEN, 7, "7", "7"),
+        (OPEN, "other", "other", '"other"'),
+        (param.Parameter(1), "a b", "a b", '"a b"'),
+        (param.Parameter(1), "1", '"1"', '"1"'),
+        (param.Parameter(1), "9" * 5000, f'"{"9" * 5000}"', f'"{"9" * 5000}"'),
     ],
 )
 def test_values_are_written_simply(parameter: Parameter, value: object, text: str, line: str) -> None:
     """Quotes and brackets appear on the command line only where they are needed."""
     assert (to_text(parameter, value), to_yaml(parameter, value)) == (text, line)
+
+
+@pytest.mark.parametrize(("value", "name"), [((3, 3), "small"), ((9, 9), "large"), (Path("/a"), "/a")])
+def test_objects_of_an_open_choice_have_their_names(value: object, name: str) -> None:
+    """Also where other values are allowed."""
+    assert to_yaml(OPEN, value) == f'"{name}"'
+    for text in (name, to_text(OPEN, value)):
+        assert from_text(OPEN, text) is dict(OPEN.names)[name]
 
 
 def test_an_object_without_text_is_refused() -> None:
@@ -673,6 +688,10 @@ def test_a_bare_flag_means_true_where_true_is_a_value(parameter: Parameter, acce
         (param.Callable(print), "Callable"),
         (param.Array(np.array([])), "Array as nested lists, or file"),
         (Joined(default=[]), "Joined"),
+        (param.Boolean(False), "true or false"),
+        (param.Bytes(b""), "bytes"),
+        (param.CalendarDate(), "date YYYY-MM-DD or None"),
+        (param.Date(), "date YYYY-MM-DD or time YYYY-MM-DDTHH:MM:SS or None"),
         (Targets("all"), "predicted, label, all, top3 (any number of best classes), or class indices like 0,3"),
     ],
 )
