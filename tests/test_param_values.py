@@ -110,6 +110,9 @@ OPEN = param.Selector[Any](objects={"small": (3, 3), "large": (9, 9), "/a": Path
 @pytest.mark.parametrize(
     ("parameter", "text", "value"),
     [
+        (any_of(int, tuple), "(5)", (5,)),
+        (any_of(int, tuple), "5,6", (5, 6)),
+        (any_of(int, tuple), "5", 5),
         (param.Integer(4), "7", 7),
         (param.Integer(4), "-7", -7),
         (param.Integer(4), "007", 7),
@@ -298,6 +301,8 @@ def test_yaml_is_read_by_the_type_of_the_parameter(parameter: Parameter, text: s
         (param.Integer(4), "9" * 5000, ["too many digits"]),
         (param.Integer(4), "None", ["'None'"]),
         (param.Number(0.5), "x", ["'x' is not a number", "float"]),
+        (param.NumericTuple((0.1, 0.2)), "(1,23", ["'(1' is not a number"]),
+        (optional(param.Array), "no.npy", ["'no.npy' is no Array as nested lists, or file"]),
         (param.Number(0.5), "1e999", ["'1e999' is too large"]),
         (param.Number(0.5), "1_0.0", ["'1_0.0'"]),
         (param.Number(0.5, bounds=(0, 1), inclusive_bounds=(False, True)), "nan", ["nan", "float in (0, 1]"]),
@@ -562,6 +567,8 @@ def test_values_come_back_as_they_were(kind: str) -> None:
         (Devices("auto"), [0], "[0]", '"[0]"'),
         (BoolOrInt(False), False, "False", "False"),
         (IntOrFloat(1), 0.5, "0.5", "0.5"),
+        (any_of(str, int), "a b", "a b", '"a b"'),
+        (any_of(str, int), "7", '"7"', '"7"'),
         (OPEN, 7, "7", "7"),
         (OPEN, "other", "other", '"other"'),
         (param.Parameter(1), "a b", "a b", '"a b"'),
@@ -700,7 +707,7 @@ def test_help_says_what_a_parameter_takes(parameter: Parameter, text: str) -> No
     assert describe(parameter) == text
 
 
-@pytest.mark.parametrize("name", ["a.pkl", "a.h5", "a.pkl.gz"])
+@pytest.mark.parametrize("name", ["a.pkl", "a.h5", "a.hdf5", "a.pkl.gz"])
 def test_tables_are_not_read_from_files_that_may_run_code(name: str) -> None:
     """A value in a configuration file must not unpickle anything."""
     with pytest.raises(ValueError, match="could run code"):
