@@ -110,6 +110,7 @@ OPEN = param.Selector[Any](objects={"small": (3, 3), "large": (9, 9), "/a": Path
 @pytest.mark.parametrize(
     ("parameter", "text", "value"),
     [
+        (param.ClassSelector(class_=type(HERE), default=HERE), "a", HERE / "a"),
         (any_of(int, tuple), "(5)", (5,)),
         (any_of(int, tuple), "5,6", (5, 6)),
         (any_of(int, tuple), "5", 5),
@@ -648,6 +649,7 @@ def test_every_parameter_of_the_framework_can_be_set() -> None:
 def test_a_parameter_without_text_form_says_so() -> None:
     """Asking for the text of a callable is an error, not nonsense."""
     assert not has_text_form(Everything.param["call"])
+    assert not has_text_form(any_of(object))
     with pytest.raises(ValueError, match="Callable has no text form"):
         from_text(Everything.param["call"], "print")
 
@@ -684,6 +686,7 @@ def test_a_bare_flag_means_true_where_true_is_a_value(parameter: Parameter, acce
         (param.Magnitude(0.5), "float in [0.0, 1.0]"),
         (optional(param.Integer, bounds=(1, None)), "int >= 1 or None"),
         (param.Selector[Any](objects=["zero", "mean"]), "one of zero, mean"),
+        (param.Selector[Any](objects=["a", None]), "one of a or None"),
         (param.Selector[Any](objects=[]), "any value or None"),
         (param.Selector[Any](objects=["a"], check_on_set=False), "a, any value"),
         (param.ClassSelector(class_=Path, default=HERE), "path"),
