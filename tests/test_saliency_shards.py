@@ -123,7 +123,7 @@ def test_a_damaged_image_does_not_cost_the_others(
     assert finished(tmp_path, list(range(10))) == whole
 
 
-@pytest.mark.parametrize("place", [0, 10, 20, 30, 1000])
+@pytest.mark.parametrize("place", [0, 10, 15, 20, 30, 1000])  # 15: a length beyond all memory
 def test_a_flipped_byte_in_a_journal_is_noticed(tmp_path: Path, place: int, whole: dict[str, bytes]) -> None:
     """From the damaged record on, images are made anew."""
     folder, _ = opened(tmp_path)
@@ -152,6 +152,12 @@ def test_records_are_read_by_number(tmp_path: Path) -> None:
     with file.open("ab") as end:
         end.write(b"torn")
     assert journal.cut_torn_tail(file) == 4
+    assert journal.cut_torn_tail(file) == 0
+    journal.append(file, 8, b"")
+    assert journal.records(file)[8].read(file) == b""
+    file.write_bytes(b"only a torn one, that is longer than a head")
+    assert journal.cut_torn_tail(file) == 43
+    assert file.read_bytes() == b""
     assert journal.cut_torn_tail(file) == 0
 
 
