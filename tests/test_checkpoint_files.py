@@ -96,7 +96,8 @@ def test_a_torn_checkpoint_of_others(tmp_path: Path) -> None:
 def in_pieces(content: bytes, size: int) -> Callable[[io.RawIOBase], None]:
     def save(file: io.RawIOBase) -> None:
         for start in range(0, len(content), size):
-            file.write(content[start : start + size])
+            piece = content[start : start + size]
+            assert file.write(piece) == len(piece)
 
     return save
 
