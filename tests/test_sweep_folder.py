@@ -1,6 +1,7 @@
 """The folder of a sweep: its records, who may change them, and what is left of those that were killed."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from runner.errors import RunFailedError, UsageError
 from runner.folder_lock import FolderLock
 from runner.sweep.sweep_folder import Control, SweepFolder, sweeps_in
 from runner.sweep.trials import Trial
+from tests.test_atomic_files import watch_the_disk
 
 
 @pytest.fixture
@@ -21,10 +23,12 @@ def test_sweeps_are_numbered_as_they_come(folder: SweepFolder) -> None:
     outputs = folder.path.parents[1]
     second = SweepFolder.create(outputs, "Mine", {"a": 2}, Control())
     (outputs / "sweeps" / ".half.1.tmp").mkdir()
+    (outputs / "sweeps" / ".half.1.tmp" / "plan.json").touch()
     (outputs / "sweeps" / "other").mkdir()
     assert [folder.sequence, second.sequence] == [1, 2]
     assert {each.name for each in sweeps_in(outputs)} == {folder.name, second.name}
-    assert folder.name != second.name
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d{6}Z_Mine", folder.name)
+    assert second.name == f"{folder.name}-2" or second.name > folder.name
     assert sorted(each.name for each in folder.path.iterdir()) == ["control.json", "plan.json", "points", "results"]
     assert folder.read_plans() == [{"a": 1, "sequence": 1}]
     assert sweeps_in(outputs / "nowhere") == []
@@ -128,6 +132,16 @@ def test_results_are_sealed_once(folder: SweepFolder) -> None:
     assert folder.sealed() == {4: "failed", 1: "completed"}
     found = [folder.read_result(number, state) for number, state in folder.sealed().items()]
     assert sorted((each["number"], each["order"], each["code"]) for each in found) == [(1, 1, ""), (4, 0, "c")]
+
+
+def test_records_reach_the_disk(folder: SweepFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders are fsynced after a sweep has got its name, and after a result was taken away."""
+    folder.seal(Trial(4, 2, "failed", {}))
+    steps = watch_the_disk(monkeypatch)
+    folder.reopen(4, "failed")
+    assert steps == ["folder results"]
+    SweepFolder.create(folder.path.parents[1], "Mine", {}, Control())
+    assert steps[-1] == "folder sweeps"
 
 
 def test_a_retry_takes_the_result_away(folder: SweepFolder) -> None:

@@ -59,7 +59,7 @@ def test_a_trial_is_a_run_with_the_values_of_both() -> None:
     assert run.command_line == ["--model=Sweeping"]
 
 
-def test_a_plan_comes_back(tmp_path: Path) -> None:
+def test_a_plan_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Through its record, with all that was added; only the version that wrote it is no part of it."""
     plan = make_plan(pruner=PrunerSpec("median"), fixed={"a": "1"}, namespace="n")
     assert SweepPlan.from_json(plan.to_json()) == plan
@@ -68,8 +68,13 @@ def test_a_plan_comes_back(tmp_path: Path) -> None:
     folder.add_plan(longer.addition([MORE]), 2)
     assert SweepPlan.each_of(folder) == [plan, longer]
     assert SweepPlan.of(folder) == longer
-    again = SweepPlan.from_json(plan.to_json() | {"version": "0.0.1"})
-    assert again.identity() == plan.identity()
+    longest = replace(longer, num_trials=12)
+    folder.add_plan(longest.addition(), 3)
+    assert SweepPlan.of(folder) == longest
+    identity = plan.identity()
+    monkeypatch.setattr("runner.sweep.plan.__version__", "99.1")
+    assert plan.to_json()["version"] == "99.1"
+    assert plan.identity() == identity
 
 
 def test_plans_of_another_form_are_refused() -> None:
