@@ -80,8 +80,6 @@ def is_disk_full(error: BaseException | None) -> bool:
 def link_or_copy(source: Path, target: Path) -> None:
     """Make *target* a second name of the bytes that *source* has now; a copy where links are not possible."""
     temporary = temporary_name(target)
-    with suppress(FileNotFoundError):
-        temporary.unlink()
     try:
         os.link(source, temporary)
     except OSError:

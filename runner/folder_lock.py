@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import signal
 import threading
 import time
@@ -248,13 +249,24 @@ def _read(path: Path) -> str:
 def is_on_network(folder: Path) -> bool:
     """Tell whether *folder* lies on a file system where ``flock`` is not to be trusted alone."""
     try:
-        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
+        mounts = os.fsdecode(Path("/proc/self/mountinfo").read_bytes())
     except OSError:
         return False  # not Linux: laptops
-    path, best, kind = os.path.realpath(folder), "", ""
-    for line in mounts:
+    kind = file_system(os.path.realpath(folder), mounts)
+    return kind in NETWORK_FILE_SYSTEMS or kind.startswith("fuse.")
+
+
+def file_system(path: str, mounts: str) -> str:
+    """Return the type of the file system that *path*, without links, lies on; empty if that is not said.
+
+    Args:
+        path: Absolute.
+        mounts: As in ``/proc/PID/mountinfo``, where blanks and backslashes in names are octal numbers.
+    """
+    best, kind = "", ""
+    for line in mounts.splitlines():
         before, _, after = line.partition(" - ")
-        point = before.split(" ")[4].encode().decode("unicode_escape")
+        point = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), before.split(" ")[4])
         if (path + "/").startswith(point.rstrip("/") + "/") and len(point) >= len(best):
             best, kind = point, after.split(" ")[0]
-    return kind in NETWORK_FILE_SYSTEMS or kind.startswith("fuse.")
+    return kind

@@ -1,12 +1,51 @@
 """Files appear whole or not at all."""
 
+import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from runner.atomic_files import atomic_file, link_or_copy, write_json, write_text
+from runner.atomic_files import atomic_file, is_disk_full, link_or_copy, write_json, write_text
+
+
+def watch_the_disk(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list that gets what is fsynced (the text of files, the names of folders), renamed and linked."""
+    steps: list[str] = []
+    fsync, replace, link = os.fsync, os.replace, os.link
+
+    def watched_fsync(descriptor: int) -> None:
+        place = Path(f"/proc/self/fd/{descriptor}")
+        steps.append(f"folder {place.readlink().name}" if place.is_dir() else place.read_text())
+        fsync(descriptor)
+
+    def watched_replace(source: Any, target: Any) -> None:
+        steps.append(f"rename {Path(target).name}")
+        replace(source, target)
+
+    def watched_link(source: Any, target: Any) -> None:
+        link(source, target)
+        steps.append("link")
+
+    for name, function in (("fsync", watched_fsync), ("replace", watched_replace), ("link", watched_link)):
+        monkeypatch.setattr(os, name, function)
+    return steps
+
+
+def test_bytes_reach_the_disk_before_the_name_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A power cut at any moment leaves the old file or the new one: fsync, rename, fsync of the folder."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    steps, descriptors = watch_the_disk(monkeypatch), set(Path("/proc/self/fd").iterdir())
+    write_text(folder / "a.txt", "new")
+    assert steps == ["new", "rename a.txt", "folder run"]
+    steps.clear()
+    link_or_copy(folder / "a.txt", folder / "b.txt")
+    assert steps == ["link", "rename b.txt", "folder run"]
+    assert set(Path("/proc/self/fd").iterdir()) == descriptors
 
 
 def test_an_exception_leaves_the_old_file(tmp_path: Path) -> None:
@@ -49,9 +88,15 @@ def test_a_full_disk_is_an_error_and_the_old_file_stays(tmp_path: Path) -> None:
 
 
 def test_json_takes_whatever_has_a_text(tmp_path: Path) -> None:
-    """Paths, odd characters and lone surrogates do not keep a record from being written."""
-    write_json(tmp_path / "a.json", {"path": tmp_path, "text": "é\udcff"})
-    assert str(tmp_path) in (tmp_path / "a.json").read_text()
+    """Paths, odd characters, lone surrogates and what JSON has no number for do not hinder a record."""
+    infinite = float("inf")
+    write_json(
+        tmp_path / "a.json", {"path": tmp_path, "é": ["\udcff", (1.5, {"x": [-infinite]}), infinite, float("nan")]}
+    )
+    text = (tmp_path / "a.json").read_text()
+    assert text.startswith(f'{{\n  "path": "{tmp_path}",\n  "é": [\n    "\\udcff",\n    [\n      1.5,\n')
+    assert "".join(text.split()).endswith('[1.5,{"x":[null]}],null,null]}')
+    assert text.endswith("]\n}\n")
 
 
 def test_a_link_keeps_its_bytes_when_the_source_is_replaced(tmp_path: Path) -> None:
@@ -64,3 +109,39 @@ def test_a_link_keeps_its_bytes_when_the_source_is_replaced(tmp_path: Path) -> N
     assert target.read_text() == "one"
     link_or_copy(source, target)
     assert target.read_text() == "two"
+    link_or_copy(source, target)  # where rename does nothing, since both are one file already
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["best", "last"]
+
+
+def test_a_copy_where_there_are_no_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On file systems that cannot, the second name gets bytes of its own."""
+
+    def fail(*_: Any) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", fail)
+    write_text(tmp_path / "last", "one")
+    link_or_copy(tmp_path / "last", tmp_path / "best")
+    assert (tmp_path / "best").read_text() == "one"
+    assert (tmp_path / "best").stat().st_ino != (tmp_path / "last").stat().st_ino
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["best", "last"]
+
+
+def raised(
+    error: BaseException, cause: BaseException | None = None, context: BaseException | None = None
+) -> BaseException:
+    error.__cause__, error.__context__ = cause, context
+    return error
+
+
+def test_a_full_disk_is_recognised_behind_other_exceptions() -> None:
+    """Also a quota, also where a library wrapped it; other errors, none, and circles are not taken for one."""
+    for number in (errno.ENOSPC, errno.EDQUOT):
+        full = OSError(number, "full")
+        assert is_disk_full(full)
+        assert is_disk_full(raised(ValueError(), cause=raised(TypeError(), context=full)))
+        assert is_disk_full(raised(ValueError(), cause=full, context=TypeError()))
+    assert not is_disk_full(None)
+    assert not is_disk_full(raised(OSError(errno.EIO, "broken"), cause=ValueError(errno.ENOSPC)))
+    circle = ValueError()
+    assert not is_disk_full(raised(circle, context=raised(TypeError(), context=circle)))

@@ -1,5 +1,6 @@
 """Checkpoint files: any flipped bit is found, other people's files are read as ever."""
 
+import hashlib
 import io
 import random
 import tempfile
@@ -16,6 +17,7 @@ from runner.checkpoint_files import check_checkpoint_file, write_checkpoint_file
 from runner.errors import CheckpointError
 
 CONTENT = {"state_dict": {"weight": torch.arange(300.0).reshape(20, 15)}, "epoch": 3}
+LARGE = {"state_dict": {"weight": torch.arange(300_000.0)}}
 
 
 def write(path: Path) -> bytes:
@@ -25,8 +27,8 @@ def write(path: Path) -> bytes:
 
 def test_torch_reads_it(tmp_path: Path) -> None:
     """The digest is the comment of a zip file: every reader passes over it."""
-    path = tmp_path / "deep" / "a.ckpt"
-    assert b"lightcase sha256=" in write(path)
+    path = tmp_path / "deep" / "down" / "a.ckpt"
+    write(path)
     check_checkpoint_file(path)
     for is_mapped in (False, True):
         found = torch.load(path, weights_only=True, mmap=is_mapped)
@@ -69,10 +71,33 @@ def test_other_files(tmp_path: Path) -> None:
     check_checkpoint_file(path)
 
 
+def test_the_form_stays_as_it_is(tmp_path: Path) -> None:
+    """Checkpoints that lie on people's disks: sha256 of all before the length of the comment; also of large ones."""
+    path = tmp_path / "a.ckpt"
+    write_checkpoint_file(path, lambda file: torch.save(LARGE, file))  # type: ignore[arg-type]
+    check_checkpoint_file(path)
+    with zipfile.ZipFile(path) as archive:
+        comment = archive.comment
+    begin = path.read_bytes()[: -len(comment) - 2]
+    assert comment == b"lightcase sha256=" + hashlib.sha256(begin).hexdigest().encode()
+
+
+def test_a_torn_checkpoint_of_others(tmp_path: Path) -> None:
+    """Of torch.save alone, without our digest; and a file of no bytes at all."""
+    path = tmp_path / "a.ckpt"
+    torch.save(CONTENT, path)
+    whole = path.read_bytes()
+    for length in (0, 10, 1000, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(CheckpointError, match="was not written to its end"):
+            check_checkpoint_file(path)
+
+
 def in_pieces(content: bytes, size: int) -> Callable[[io.RawIOBase], None]:
     def save(file: io.RawIOBase) -> None:
         for start in range(0, len(content), size):
-            file.write(content[start : start + size])
+            piece = content[start : start + size]
+            assert file.write(piece) == len(piece)
 
     return save
 
@@ -91,6 +116,7 @@ def test_all_is_written_in_whatever_pieces_it_comes(content: bytes, size: int) -
         assert path.read_bytes()[: len(zipped) - 2] == zipped[:-2]
         check_checkpoint_file(path)
         assert zipfile.ZipFile(path).read("a") == content
+        assert zipfile.ZipFile(path).comment.startswith(b"lightcase sha256=")
 
 
 def test_a_failing_write_leaves_the_old_file(tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
 """The command line as text: what is a command, an option of the program, or a value for the container."""
 
+import re
+import sys
 from contextlib import suppress
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.command_line import OPTIONS, Override, Request, parse_command_line, truth_value
+from runner.command_line import OPTIONS, Override, Request, parse_command_line, program_name, truth_value
 from runner.errors import UsageError
 
 
@@ -17,6 +19,75 @@ def overrides(*argv: str) -> list[tuple[str, str | None]]:
 def test_nothing_asks_for_a_run() -> None:
     """An empty command line is a request to run, with every option at its default."""
     assert parse_command_line([]) == Request()
+    assert {name: value for name, value in vars(Request()).items() if value} == {"command": "run", "log_level": "INFO"}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_each_option_sets_what_it_is_called(name: str) -> None:
+    """And nothing else; those that may be repeated collect, and only --sweep may stand alone."""
+    option = OPTIONS[name]
+    values = ["debug", "info"] if name == "log_level" else ["a", "b"]
+    argv = [f"--{name.replace('_', '-')}={value}" for value in values] if option.value else [f"--{name}"]
+    expected = tuple(values) if option.repeatable else (values[0].upper() if name == "log_level" else values[0])
+    request = parse_command_line(argv if option.repeatable else argv[:1])
+    assert {key for key, value in vars(request).items() if value != vars(Request())[key]} - {name} == set()
+    assert getattr(request, name) == (expected if option.value else True)
+    if option.value and name != "sweep":
+        with pytest.raises(UsageError, match=f"--{name} needs a value: --{name}={re.escape(option.value)}"):
+            parse_command_line([f"--{name}"])
+
+
+def test_a_sweep_may_stand_alone() -> None:
+    """But not without what it was given a sign for."""
+    assert parse_command_line(["--sweep", "--sweep", "x=1,2", "--sweep"]).sweep == ("", "x=1,2", "")
+    with pytest.raises(UsageError, match="--sweep needs a value: --sweep=NAME=VALUES"):
+        parse_command_line(["--sweep="])
+
+
+@pytest.mark.parametrize("level", ["debug", "Info", "WARNING", "error", "critical"])
+def test_log_levels(level: str) -> None:
+    """In any case."""
+    assert parse_command_line(["--log_level", level]).log_level == level.upper()
+
+
+@pytest.mark.parametrize(
+    ("argv", "arguments"),
+    [
+        (["list"], ()),
+        (["new", "A"], ("A",)),
+        (["new", "--containers", "A"], None),  # a name is still wanted, so that it is taken for that
+        (["new", "--quiet", "A"], ("A",)),
+        (["new", "A", "--containers", "there"], ("A",)),
+        (["queue"], ()),
+        (["runs"], ()),
+        (["queue", "priority", "S", "3"], ("priority", "S", "3")),
+        (["trial", "folder", "3"], ("folder", "3")),
+        (["runs", "verify", *map(str, range(20))], ("verify", *map(str, range(20)))),
+    ],
+)
+def test_arguments_of_commands(argv: list[str], arguments: tuple[str, ...] | None) -> None:
+    """As many as each takes; options may stand between them."""
+    if arguments is None:
+        with pytest.raises(UsageError):
+            parse_command_line(argv)
+    else:
+        request = parse_command_line(argv)
+        assert (request.command, request.arguments) == (argv[0], arguments)
+
+
+@pytest.mark.parametrize(
+    ("program", "expected"),
+    [
+        ("/a/runner/__main__.py", "python -m runner"),
+        ("/bin/lightcase", "lightcase"),
+        ("runner.py", "python runner.py"),
+        ("", "python runner.py"),
+    ],
+)
+def test_hints_name_the_program_as_it_was_called(program: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that they can be typed; in a notebook there may be no name at all."""
+    monkeypatch.setattr(sys, "argv", [program] if program else [])
+    assert program_name() == expected
 
 
 @pytest.mark.parametrize(
@@ -68,7 +139,15 @@ def test_switches_of_the_program(text: str, expected: bool) -> None:
             "no command 'lst'; commands are list, new, doctor, work, queue, runs, report, completion, trial. Did you mean",
         ),
         (["HelloLesion"], "--model=HelloLesion"),
-        (["list", "more"], "Unexpected argument 'more'"),
+        (["list", "more"], "Unexpected argument 'more'; options look like --name=value."),
+        (["list", "doctor"], "Unexpected argument 'doctor'; options look like --name=value."),
+        (["--model=A", "list"], "Unexpected argument 'list'; the command list comes first."),
+        (["--model=A", "more"], "Unexpected argument 'more'; options look like --name=value."),
+        (["queue", "a", "b", "c", "d"], "Unexpected argument 'd'"),
+        (["trial", "folder"], "trial needs a sweep and a number."),
+        (["trial", "folder", "3", "4"], "Unexpected argument '4'"),
+        (["--no-quiet=off"], "Cannot read --no-quiet; did you mean --quiet?"),
+        (["--list", "--list"], "--list is given twice"),
         (["new"], "new needs the name"),
         (["new", "A", "B"], "Unexpected argument 'B'"),
         (["--log_level=loud"], "use one of DEBUG"),

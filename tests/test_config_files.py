@@ -66,6 +66,13 @@ def test_a_file_at_hand_wins_over_one_in_the_configs_folder(write: Write) -> Non
     assert read("fast") == [("num_epochs", "1")]
 
 
+def test_only_bare_names_are_looked_up_in_the_configs_folder(write: Write) -> None:
+    """A path means the file that it says, or none."""
+    write("configs/sub/a.yaml", "x: 1")
+    assert "looked for sub/a.yaml" in refusal("sub/a.yaml")
+    assert read("configs/sub/a.yaml") == [("x", "1")]
+
+
 def test_a_folder_is_no_file(write: Write) -> None:
     """A folder of the name does not hide the file."""
     write("fast/other.txt", "")

@@ -169,3 +169,51 @@ def test_a_package_in_the_way_is_named(project: Path, monkeypatch: pytest.Monkey
     __import__("models")
     with pytest.raises(ContainerNotFoundError, match=r"mine/models/a.py would be imported as models.a.*site/models"):
         find_container("A", project / "mine" / "models")
+
+
+def test_a_second_name_finds_the_same_class(project: Path) -> None:
+    """And bases are understood however they are written."""
+    text = "import runner\nfrom typing import Generic, TypeVar\nT = TypeVar('T')\n"
+    text += "class Mine(runner.LightningContainer, Generic[T]):\n    pass\n"
+    text += "Other = Mine\nclass Third(Mine[int]):\n    pass\n"
+    write(project, "containers/a.py", text)
+    found = {each.name: each.summary for each in scan_folder(project / "containers").containers}
+    assert found == {"Mine": "", "Other": "The same as Mine.", "Third": ""}
+    assert find_container("Other", project / "containers") is find_container("Mine", project / "containers")
+    assert find_container("Third", project / "containers").__name__ == "Third"
+
+
+def test_files_and_modules_without_what_was_asked_for(project: Path) -> None:
+    """The message says where was looked, in namespaces too."""
+    write(project, "pkg/models.py", GOOD.format(name="Far"))
+    for name, namespace, message in [
+        ("nowhere.py:X", None, "There is no file nowhere.py to take"),
+        ("pkg.models.Fra", None, r"There is no container 'Fra' .*models\.py\. Did you mean Far\?"),
+        ("Faar", "pkg", r"containers, which does not exist and in pkg\. Did you mean Far\?"),
+    ]:
+        with pytest.raises(ContainerNotFoundError, match=message):
+            find_container(name, project / "nothing" / "containers", namespace)
+
+
+def test_a_package_that_needs_what_is_missing(project: Path) -> None:
+    """Is an error of its code, not a mistyped name."""
+    write(project, "needy/__init__.py", "import not_there_at_all\n")
+    with pytest.raises(UserCodeError, match=r"Importing needy\.models failed"):
+        find_container("needy.models.X", project / "containers")
+
+
+def test_ctrl_c_while_a_container_is_imported(project: Path) -> None:
+    """Comes through."""
+    write(project, "containers/a.py", GOOD.format(name="Mine") + "raise KeyboardInterrupt\n")
+    with pytest.raises(KeyboardInterrupt):
+        find_container("Mine", project / "containers")
+
+
+def test_folders_that_are_packages(project: Path) -> None:
+    """A file in a package has the name that code beside it uses; one in a folder with a dot has its own."""
+    for name in ("outer/__init__.py", "outer/inner/__init__.py"):
+        write(project, name, "")
+    write(project, "outer/inner/one.py", "from outer.inner import __name__ as mine\n" + GOOD.format(name="One"))
+    write(project, "v1.2/two.py", GOOD.format(name="Two"))
+    assert find_container("outer/inner/one.py:One", project / "containers").__module__ == "outer.inner.one"
+    assert find_container("v1.2/two.py:Two", project / "containers").__module__ == "two"

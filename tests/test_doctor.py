@@ -54,6 +54,7 @@ class Machine:
             "PATH": f"{self.first}:{os.environ['PATH']}",
             "PYTHONPATH": f"{self.first}:{ROOT}",
             "PYTHONUTF8": "1",
+            **{name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")},
         }
         done = run_doctor(self.here, environment | variables)
         assert done.stderr == ""

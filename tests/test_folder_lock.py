@@ -1,16 +1,19 @@
 """The lock of a folder: one owner, whatever happens to it."""
 
+import errno
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from runner import folder_lock
-from runner.folder_lock import FolderLock, is_locked, is_on_network
+from runner.atomic_files import write_text
+from runner.folder_lock import FolderLock, file_system, is_locked, is_on_network
 
 HOLD = """
 import sys, time
@@ -113,20 +116,71 @@ def test_a_lease_on_network_file_systems(tmp_path: Path, monkeypatch: pytest.Mon
     first, second = FolderLock(tmp_path), FolderLock(tmp_path)
     assert first.take()
     assert not second.take()
+    assert not second.is_held
     assert first._lease is not None
     first._lease._stop.set()  # as if the machine was switched off
     time.sleep(0.1)
     started = time.monotonic()
     assert second.take()
     assert time.monotonic() - started >= 0.3
+    assert second._lease is not None
+    assert (tmp_path / ".lease").read_text().startswith(second._lease._token)
+    first.give_back()  # what it has lost already
+    assert is_locked(tmp_path)
     second.give_back()
-    assert not (tmp_path / ".lease").exists()
+    second.give_back()
+    assert [each.name for each in tmp_path.iterdir()] == [".lock"]
+
+
+def test_the_lock_is_held_while_a_block_runs(tmp_path: Path) -> None:
+    """And no longer, also after an exception."""
+    with FolderLock(tmp_path).held():
+        assert not FolderLock(tmp_path).take()
+    assert not is_locked(tmp_path)
+    with pytest.raises(ZeroDivisionError), FolderLock(tmp_path).held():
+        raise ZeroDivisionError
+    assert not is_locked(tmp_path)
+
+
+def test_an_owner_that_cannot_renew_its_lease_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not at the first failure, but when others may take it for dead; then as if SIGTERM had come."""
+    sent: list[tuple[int, int]] = []
+    said: list[str] = []
+    monkeypatch.setattr(os, "kill", lambda *arguments: sent.append(arguments))
+    monkeypatch.setattr(folder_lock, "say", said.append)
+    monkeypatch.setattr(folder_lock, "is_on_network", lambda _: True)
+    monkeypatch.setattr(folder_lock, "RENEW_SECONDS", 0.01)
+    monkeypatch.setattr(folder_lock, "LEASE_SECONDS", 0.3)
+    broken, lock = threading.Event(), FolderLock(tmp_path)
+
+    def write_or_fail(path: Path, text: str) -> None:
+        if broken.is_set():
+            raise OSError(errno.EIO, "Input/output error")
+        write_text(path, text)
+
+    monkeypatch.setattr(folder_lock, "write_text", write_or_fail)
+    assert lock.take()
+    for _ in range(3):  # together longer than a lease lasts
+        broken.set()
+        time.sleep(0.15)
+        broken.clear()
+        time.sleep(0.05)
+    assert not sent
+    broken.set()
+    started = time.monotonic()
+    while not sent and time.monotonic() - started < 10:
+        time.sleep(0.01)
+    assert time.monotonic() - started > 0.2
+    assert sent == [(os.getpid(), signal.SIGTERM)]
+    assert "could not renew its lease" in said[0]
+    lock.give_back()
 
 
 LEASED = """
 import sys, time
 from pathlib import Path
 from runner import folder_lock
+from runner.atomic_files import write_text
 folder_lock.is_on_network, folder_lock._flock = lambda _: True, lambda _: True  # as on different machines
 folder_lock.RENEW_SECONDS, folder_lock.LEASE_SECONDS = 0.05, 0.5
 folder, lock = Path(sys.argv[1]), folder_lock.FolderLock(Path(sys.argv[1]))
@@ -189,10 +243,44 @@ def test_a_dead_lease_is_seen_as_such(tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / ".lock").touch()
     (tmp_path / ".lease").write_text("dead 7")
     assert is_locked(tmp_path)
+    assert is_locked(tmp_path)
     time.sleep(0.3)
     assert not is_locked(tmp_path)
+    (tmp_path / ".lease").write_text("alive 8")
+    assert is_locked(tmp_path)
 
 
-def test_file_systems_are_told_apart(tmp_path: Path) -> None:
-    """A temporary folder is on a local disk."""
+MOUNTS = os.fsdecode(
+    b"22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n"
+    b"23 22 0:5 / /proc rw - proc proc rw\n"
+    b"30 22 0:40 / /data rw,relatime shared:9 - nfs4 server:/data rw,vers=4.2\n"
+    b"31 30 8:2 / /data/scratch rw - xfs /dev/sdb1 rw\n"
+    b"32 22 0:41 / /my\\040d\xc3\xa9p\\134t rw - cifs //server/share rw\n"
+    b"33 22 0:42 /sub /home/me/remote rw master:1 propagate_from:2 - fuse.sshfs me@there: rw\n"
+    b"34 22 8:3 / /over rw - ext4 /dev/sdc1 rw\n"
+    b"35 34 0:43 / /over rw - ceph 10.0.0.1:/ rw\n"
+    b"36 22 0:44 / /torn\xff rw - nfs server:/old rw\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/", "ext4"), ("/home/me", "ext4"), ("/data", "nfs4"), ("/data/run", "nfs4"), ("/database", "ext4"),
+        ("/data/scratch/run", "xfs"), ("/my dép\\t/run", "cifs"), ("/home/me/remote/run", "fuse.sshfs"),
+        ("/over/run", "ceph"), ("/torn\udcff/run", "nfs"),
+    ],
+)  # fmt: skip
+def test_the_file_system_is_that_of_the_nearest_mount(path: str, kind: str) -> None:
+    """The last one there, of those above a path; names may have any characters."""
+    assert file_system(path, MOUNTS) == kind
+
+
+def test_file_systems_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A temporary folder is on a local disk; where nothing can be known, locks are taken at their word."""
+    assert not is_on_network(tmp_path)
+    for kind in ("nfs", "nfs4", "cifs", "smb3", "9p", "afs", "ceph", "glusterfs", "fuse.sshfs"):
+        monkeypatch.setattr(folder_lock, "file_system", lambda *_, kind=kind: kind)
+        assert is_on_network(tmp_path)
+    monkeypatch.setattr(folder_lock, "file_system", lambda *_: "tmpfs")
     assert not is_on_network(tmp_path)

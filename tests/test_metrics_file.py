@@ -88,12 +88,34 @@ def test_a_new_metric_is_a_new_last_column(path: Path) -> None:
 
 
 def test_a_row_may_grow_and_shrink_while_it_is_the_last(path: Path) -> None:
-    """The last row is written anew in place, whole, whatever was there before."""
+    """The last row is written anew in place, whole, whatever was there before, and the rest is not touched."""
     metrics = write(path, {"epoch": 0, "step": 3, "a": 1.0})
+    file = path.stat().st_ino
     for value in (0.123456789, 0.5, 0.987654321):
         metrics.log_metrics({"epoch": 0, "a": value}, 4)
         metrics.save()
-        assert path.read_text() == f"epoch,step,a\n0,3,1.0\n0,4,{value}\n"
+        assert path.read_bytes() == f"epoch,step,a\n0,3,1.0\n0,4,{value}\n".encode()
+        assert path.stat().st_ino == file
+
+
+def test_the_first_metric_may_come_without_epoch_and_step(path: Path) -> None:
+    """Both count from 0."""
+    metrics = MetricsFile(path)
+    metrics.log_metrics({"a": 1.0})
+    metrics.save()
+    assert path.read_bytes() == b"epoch,step,a\n0,0,1.0\n"
+
+
+def test_epochs_are_done_again_by_the_one_who_logs(path: Path) -> None:
+    """What was not written yet is gone with them."""
+    metrics = write(path, {"epoch": 0, "step": 4, "a": 1.0}, {"epoch": 1, "step": 9, "a": 2.0})
+    metrics.log_metrics({"epoch": 1, "b": 7.0}, 9)
+    metrics.drop_from(1)
+    metrics.save()
+    assert lines(path) == ["epoch,step,a", "0,4,1.0"]
+    metrics.log_metrics({"epoch": 1, "a": 3.0}, 9)
+    metrics.save()
+    assert lines(path) == ["epoch,step,a", "0,4,1.0", "1,9,3.0"]
 
 
 def test_the_same_values_again_write_nothing(path: Path) -> None:

@@ -104,11 +104,16 @@ PATH_LIKE: Any = os.PathLike
 EVENT: Parameter = param.Event(False)  # type: ignore[no-untyped-call]
 FOUR = param.Selector[Any](objects=["16", 16, True, "Warn"])
 NAMED = param.Selector[Any](objects={"small": (3, 3), "large": (9, 9)})
+OPEN = param.Selector[Any](objects={"small": (3, 3), "large": (9, 9), "/a": Path("/a")}, check_on_set=False)
 
 
 @pytest.mark.parametrize(
     ("parameter", "text", "value"),
     [
+        (param.ClassSelector(class_=type(HERE), default=HERE), "a", HERE / "a"),
+        (any_of(int, tuple), "(5)", (5,)),
+        (any_of(int, tuple), "5,6", (5, 6)),
+        (any_of(int, tuple), "5", 5),
         (param.Integer(4), "7", 7),
         (param.Integer(4), "-7", -7),
         (param.Integer(4), "007", 7),
@@ -297,6 +302,8 @@ def test_yaml_is_read_by_the_type_of_the_parameter(parameter: Parameter, text: s
         (param.Integer(4), "9" * 5000, ["too many digits"]),
         (param.Integer(4), "None", ["'None'"]),
         (param.Number(0.5), "x", ["'x' is not a number", "float"]),
+        (param.NumericTuple((0.1, 0.2)), "(1,23", ["'(1' is not a number"]),
+        (optional(param.Array), "no.npy", ["'no.npy' is no Array as nested lists, or file"]),
         (param.Number(0.5), "1e999", ["'1e999' is too large"]),
         (param.Number(0.5), "1_0.0", ["'1_0.0'"]),
         (param.Number(0.5, bounds=(0, 1), inclusive_bounds=(False, True)), "nan", ["nan", "float in (0, 1]"]),
@@ -325,6 +332,7 @@ def test_yaml_is_read_by_the_type_of_the_parameter(parameter: Parameter, text: s
         (any_of(int, dict), "x", ["'x' is not int or mapping like {a: 1}"]),
         (param.Date(), "tomorrow", ["'tomorrow'", "YYYY-MM-DD"]),
         (param.CalendarDate(), "2023-02-29", ["'2023-02-29'", "date YYYY-MM-DD"]),
+        (param.CalendarDate(), "2023-02-28T01:02", ["'2023-02-28T01:02' is not a date YYYY-MM-DD"]),
         (param.Color("#ffffff"), "blurple", ["blurple"]),
         (param.Bytes(b""), "\ud800", ["no bytes"]),
         (param.String("a", regex="^a+$"), "b", ["text matching ^a+$"]),
@@ -560,11 +568,26 @@ def test_values_come_back_as_they_were(kind: str) -> None:
         (Devices("auto"), [0], "[0]", '"[0]"'),
         (BoolOrInt(False), False, "False", "False"),
         (IntOrFloat(1), 0.5, "0.5", "0.5"),
+        (any_of(str, int), "a b", "a b", '"a b"'),
+        (any_of(str, int), "7", '"7"', '"7"'),
+        (OPEN, 7, "7", "7"),
+        (OPEN, "other", "other", '"other"'),
+        (param.Parameter(1), "a b", "a b", '"a b"'),
+        (param.Parameter(1), "1", '"1"', '"1"'),
+        (param.Parameter(1), "9" * 5000, f'"{"9" * 5000}"', f'"{"9" * 5000}"'),
     ],
 )
 def test_values_are_written_simply(parameter: Parameter, value: object, text: str, line: str) -> None:
     """Quotes and brackets appear on the command line only where they are needed."""
     assert (to_text(parameter, value), to_yaml(parameter, value)) == (text, line)
+
+
+@pytest.mark.parametrize(("value", "name"), [((3, 3), "small"), ((9, 9), "large"), (Path("/a"), "/a")])
+def test_objects_of_an_open_choice_have_their_names(value: object, name: str) -> None:
+    """Also where other values are allowed."""
+    assert to_yaml(OPEN, value) == f'"{name}"'
+    for text in (name, to_text(OPEN, value)):
+        assert from_text(OPEN, text) is dict(OPEN.names)[name]
 
 
 def test_an_object_without_text_is_refused() -> None:
@@ -626,6 +649,7 @@ def test_every_parameter_of_the_framework_can_be_set() -> None:
 def test_a_parameter_without_text_form_says_so() -> None:
     """Asking for the text of a callable is an error, not nonsense."""
     assert not has_text_form(Everything.param["call"])
+    assert not has_text_form(any_of(object))
     with pytest.raises(ValueError, match="Callable has no text form"):
         from_text(Everything.param["call"], "print")
 
@@ -662,6 +686,7 @@ def test_a_bare_flag_means_true_where_true_is_a_value(parameter: Parameter, acce
         (param.Magnitude(0.5), "float in [0.0, 1.0]"),
         (optional(param.Integer, bounds=(1, None)), "int >= 1 or None"),
         (param.Selector[Any](objects=["zero", "mean"]), "one of zero, mean"),
+        (param.Selector[Any](objects=["a", None]), "one of a or None"),
         (param.Selector[Any](objects=[]), "any value or None"),
         (param.Selector[Any](objects=["a"], check_on_set=False), "a, any value"),
         (param.ClassSelector(class_=Path, default=HERE), "path"),
@@ -673,6 +698,10 @@ def test_a_bare_flag_means_true_where_true_is_a_value(parameter: Parameter, acce
         (param.Callable(print), "Callable"),
         (param.Array(np.array([])), "Array as nested lists, or file"),
         (Joined(default=[]), "Joined"),
+        (param.Boolean(False), "true or false"),
+        (param.Bytes(b""), "bytes"),
+        (param.CalendarDate(), "date YYYY-MM-DD or None"),
+        (param.Date(), "date YYYY-MM-DD or time YYYY-MM-DDTHH:MM:SS or None"),
         (Targets("all"), "predicted, label, all, top3 (any number of best classes), or class indices like 0,3"),
     ],
 )
@@ -681,7 +710,7 @@ def test_help_says_what_a_parameter_takes(parameter: Parameter, text: str) -> No
     assert describe(parameter) == text
 
 
-@pytest.mark.parametrize("name", ["a.pkl", "a.h5", "a.pkl.gz"])
+@pytest.mark.parametrize("name", ["a.pkl", "a.h5", "a.hdf5", "a.pkl.gz"])
 def test_tables_are_not_read_from_files_that_may_run_code(name: str) -> None:
     """A value in a configuration file must not unpickle anything."""
     with pytest.raises(ValueError, match="could run code"):

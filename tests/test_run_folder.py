@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from runner.errors import UsageError
+from runner.errors import RunFailedError, UsageError
+from runner.folder_lock import FolderLock
 from runner.run_folder import RunFolder
+from tests.test_atomic_files import watch_the_disk
 
 
 def test_the_name_is_time_and_container(tmp_path: Path) -> None:
@@ -18,6 +20,36 @@ def test_the_name_is_time_and_container(tmp_path: Path) -> None:
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d{6}Z_Mine", folder.path.name)
     assert (tmp_path / "latest").resolve() == folder.path.resolve()
     folder.unlock()
+
+
+def test_a_new_folder_is_there_and_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Below folders that were not there, on the disk, and nobody else's until it is given back."""
+    steps = watch_the_disk(monkeypatch)
+    folder = RunFolder.create(tmp_path / "deep" / "outputs", "Mine")
+    assert [each.name for each in folder.path.iterdir() if each.is_dir()] == ["checkpoints"]
+    assert "folder outputs" in steps
+    assert not FolderLock(folder.path).take()
+    folder.unlock()
+    assert FolderLock(folder.path).take()
+
+
+def test_the_files_are_called_as_they_always_were(tmp_path: Path) -> None:
+    """The names that the README promises, by which old runs, scripts and other machines know them."""
+    folder = RunFolder(tmp_path)
+    paths = [value for name in dir(RunFolder) if isinstance(value := getattr(folder, name), Path)]
+    assert {path.relative_to(tmp_path).as_posix() for path in paths if path != tmp_path} == {
+        *("config.yaml", "status.json", "environment.json", "uncommitted.diff", "untracked.txt", "metrics.csv"),
+        *(
+            "results.json",
+            "run.log",
+            "digests.json",
+            "profiler",
+            "saliency",
+            "saliency/contact_sheet.png",
+            "checkpoints",
+        ),
+        *(f"checkpoints/{name}.ckpt" for name in ("best", "last", "previous", "interrupted")),
+    }
 
 
 def test_runs_of_the_same_second_get_folders_of_their_own(tmp_path: Path) -> None:
@@ -34,8 +66,10 @@ def test_runs_of_the_same_second_get_folders_of_their_own(tmp_path: Path) -> Non
 def test_a_place_that_cannot_be_written_is_a_usage_error(tmp_path: Path) -> None:
     """A file where the folder should be is said in one line."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="Cannot write a run folder below"):
+    with pytest.raises(UsageError, match=r"Cannot write a run folder below .*/file/outputs: Not a directory\."):
         RunFolder.create(tmp_path / "file" / "outputs", "Mine")
+    with pytest.raises(UsageError, match=r"Cannot write a run folder below .*: embedded null byte\."):
+        RunFolder.create(tmp_path, "a\0b")
 
 
 def test_a_folder_is_in_use_until_its_process_dies(tmp_path: Path) -> None:
@@ -63,9 +97,33 @@ def test_a_folder_is_in_use_until_its_process_dies(tmp_path: Path) -> None:
 
 
 def test_only_a_run_folder_can_be_opened(tmp_path: Path) -> None:
-    """A folder without config.yaml and status.json is no run folder."""
-    with pytest.raises(UsageError, match="is no run folder"):
-        RunFolder.open(tmp_path)
+    """A folder without config.yaml and status.json is no run folder, and stays as it is."""
+    for name in (".half.tmp", "config.yaml"):
+        (tmp_path / name).touch()
+        with pytest.raises(UsageError, match="is no run folder"):
+            RunFolder.open(tmp_path)
+    assert (tmp_path / ".half.tmp").exists()
+
+
+def test_what_a_kill_left_is_removed_when_it_is_opened(tmp_path: Path) -> None:
+    """Half written files, wherever they are, and nothing else."""
+    for name in ("config.yaml", "status.json", ".status.json.ab.tmp", "saliency/maps/.a.tmp", "mine.tmp", ".hidden"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    RunFolder.open(tmp_path).unlock()
+    left = {each.relative_to(tmp_path).as_posix() for each in tmp_path.rglob("*") if each.is_file()}
+    assert left == {"config.yaml", "status.json", "mine.tmp", ".hidden", ".lock"}
+
+
+def test_damaged_records(tmp_path: Path) -> None:
+    """No JSON is damage, which is said; other JSON than ours says nothing."""
+    folder = RunFolder(tmp_path)
+    for content in (b'{"a": ', b"\xff"):
+        folder.status.write_bytes(content)
+        with pytest.raises(RunFailedError, match=r"status\.json is damaged"):
+            folder.read_status()
+    folder.results.write_text("[1]")
+    assert folder.read_results() == {}
 
 
 def test_results_of_phases_are_kept_together(tmp_path: Path) -> None:

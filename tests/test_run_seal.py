@@ -41,6 +41,7 @@ def test_a_flipped_bit_is_found(folder: RunFolder, name: str) -> None:
     content[len(content) // 2] ^= 4
     path.write_bytes(content)
     assert check_run(folder).damaged == (name,)
+    assert not check_run(folder).is_whole
     with pytest.raises(RunFailedError, match=name):
         unseal_run(folder)
     assert folder.digests.is_file()
@@ -61,6 +62,7 @@ def test_missing_files(folder: RunFolder, caplog: pytest.LogCaptureFixture) -> N
     """Some can be done without; the checkpoint to go on from cannot."""
     (folder.saliency / "maps" / "000000.npz").unlink()
     assert check_run(folder).missing == ("saliency/maps/000000.npz",)
+    assert not check_run(folder).is_whole
     unseal_run(folder)
     assert "no longer in" in caplog.text
     seal_run(folder)
@@ -79,3 +81,11 @@ def test_without_digests_checkpoints_have_their_own(folder: RunFolder) -> None:
     content[700] ^= 1
     folder.last_checkpoint.write_bytes(content)
     assert check_run(folder).damaged == ("checkpoints/last.ckpt",)
+
+
+def test_sealed_again(folder: RunFolder) -> None:
+    """The digests are those of the last end."""
+    folder.config.write_text("a: 2\n")
+    seal_run(folder)
+    assert check_run(folder).is_whole
+    assert check_run(folder).num_files == 5

@@ -82,6 +82,10 @@ def test_a_file_appears_when_it_is_full(tmp_path: Path) -> None:
     assert [each.index for each in SavedMaps(tmp_path)] == [0, 1, 2]
     folder.write(IMAGES[3])
     assert list(maps_in(folder)) == ["000000-000003.npz"]
+    pairs, _ = opened(tmp_path / "pairs", 2)
+    for index in (4, 5):
+        pairs.write(IMAGES[index])
+    assert list(maps_in(pairs)) == ["000004-000005.npz"]
 
 
 def test_a_higher_limit_extends_a_file(tmp_path: Path, whole: dict[str, bytes]) -> None:
@@ -119,7 +123,7 @@ def test_a_damaged_image_does_not_cost_the_others(
     assert finished(tmp_path, list(range(10))) == whole
 
 
-@pytest.mark.parametrize("place", [0, 10, 20, 30, 1000])
+@pytest.mark.parametrize("place", [0, 10, 15, 20, 30, 1000])  # 15: a length beyond all memory
 def test_a_flipped_byte_in_a_journal_is_noticed(tmp_path: Path, place: int, whole: dict[str, bytes]) -> None:
     """From the damaged record on, images are made anew."""
     folder, _ = opened(tmp_path)
@@ -148,6 +152,12 @@ def test_records_are_read_by_number(tmp_path: Path) -> None:
     with file.open("ab") as end:
         end.write(b"torn")
     assert journal.cut_torn_tail(file) == 4
+    assert journal.cut_torn_tail(file) == 0
+    journal.append(file, 8, b"")
+    assert journal.records(file)[8].read(file) == b""
+    file.write_bytes(b"only a torn one, that is longer than a head")
+    assert journal.cut_torn_tail(file) == 43
+    assert file.read_bytes() == b""
     assert journal.cut_torn_tail(file) == 0
 
 

@@ -132,6 +132,23 @@ def test_a_write_that_fails_leaves_nothing(folder: SaliencyFolder) -> None:
     assert list(folder.maps.iterdir()) == []
 
 
+def test_nothing_is_pickled(folder: SaliencyFolder) -> None:
+    """Arrays of objects are refused, and leave nothing."""
+    with pytest.raises(ValueError, match="Object arrays cannot be saved"):
+        folder.write(make_explanation(1, flags=np.array(["ok"], dtype=object)))
+    assert list(folder.maps.iterdir()) == []
+
+
+def test_files_of_others_are_left_alone(folder: SaliencyFolder) -> None:
+    """Whatever does not have the name of an image."""
+    folder.write(make_explanation(1))
+    for name in ("notes.npz", "1a.npz", "1-.npz", "mine.part"):
+        (folder.maps / name).write_bytes(b"no maps")
+    assert folder.open(SETTINGS) == {1}
+    assert SavedMaps(folder.path).indices == [1]
+    assert len(list(folder.maps.iterdir())) == 5
+
+
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "other", "renamed"])
 def test_damaged_files_are_made_anew(folder: SaliencyFolder, damage: str, caplog: pytest.LogCaptureFixture) -> None:
     """A file that is not whole does not count as done, is removed, and the log says so."""
@@ -235,15 +252,24 @@ def test_index_has_a_row_per_map(folder: SaliencyFolder) -> None:
 
 def test_index_leaves_open_what_is_not_known(folder: SaliencyFolder) -> None:
     """Without label and truth, and with an empty truth, the cells are empty."""
-    rows = rows_of(folder, make_explanation(1, label=-1), make_explanation(2, truth=np.zeros((8, 8), dtype=bool)))
-    assert [row["label"] for row in rows] == ["", "1"]
-    assert [row["peak_in_truth"] + row["energy_in_truth"] for row in rows] == ["", ""]
+    empty = np.zeros((8, 8), dtype=bool)
+    rows = rows_of(
+        folder, make_explanation(1, label=-1), make_explanation(2, truth=empty), make_explanation(3, label=0)
+    )
+    assert [row["label"] for row in rows] == ["", "1", "0"]
+    assert [row["peak_in_truth"] + row["energy_in_truth"] for row in rows] == ["", "", ""]
+    assert folder.index.read_bytes().count(b"\n") == 4
+    assert b"\r" not in folder.index.read_bytes()
 
 
 def test_index_has_what_was_measured(folder: SaliencyFolder) -> None:
     """Masks, quality and measures have columns in a fixed order; what does not apply to a map is empty."""
     [row] = rows_of(folder, make_explanation(num_masks=64, quality=np.array([0.987654321]), measures=MEASURED))
-    assert list(row)[-11:] == ["energy_in_truth", "num_masks", "quality", *MEASURES]
+    assert ",".join(row) == (
+        "index,file,label,predicted,score,target,strength,flag,peak_row,peak_col,peak_slice,peak_in_truth,"
+        "energy_in_truth,num_masks,quality,entropy,mask_correlation,deletion_auc,insertion_auc,random_deletion_auc,"
+        "random_insertion_auc,randomization_correlation,repeatability"
+    )
     assert (row["num_masks"], row["quality"], row["entropy"], row["deletion_auc"]) == ("64", "0.987654", "1.5", "")
 
 
@@ -308,3 +334,28 @@ def test_any_flipped_byte_is_noticed_or_harmless(folder: SaliencyFolder, place: 
     folder.map_file(1).write_bytes(content)
     if folder.open(SETTINGS):
         assert np.array_equal(read(folder, 1).maps, make_explanation(1).maps)
+
+
+def test_pictures_of_other_images_are_removed(folder: SaliencyFolder) -> None:
+    """Those that an earlier attempt drew; pictures that somebody put there stay."""
+    for name in ("000001.png", "000002.png", "000013.png", "mine.png", "notes.txt"):
+        (folder.overlays / name).touch()
+    folder.keep_overlays({2})
+    assert sorted(each.name for each in folder.overlays.iterdir()) == ["000002.png", "mine.png", "notes.txt"]
+
+
+def test_what_failed_is_told_until_it_is_explained(folder: SaliencyFolder) -> None:
+    """In failures.csv; what failed in an earlier attempt only, and was not tried again, is forgotten at the end."""
+    assert folder.failure_record == folder.path / "failures.csv"
+    for index in (1, 2, 3):
+        folder.write_failure(index, ValueError(f"corrupt {index}"))
+    folder.write(make_explanation(1))
+    assert [each.index for each in folder.failures] == [2, 3]
+    assert folder.failure_record.read_text().count("corrupt") == 2
+    SaliencyFolder(folder.path).write(make_explanation(2))
+    again = SaliencyFolder(folder.path)
+    assert again.open(SETTINGS) == {1, 2}
+    assert [each.index for each in again.failures] == [3]
+    again.write_failure(5, ValueError("corrupt 5"))
+    again.seal()
+    assert [each.index for each in again.failures] == [5]

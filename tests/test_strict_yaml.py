@@ -3,6 +3,7 @@
 import math
 import re
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from runner import strict_yaml
 from runner.errors import ConfigFileError
 from runner.strict_yaml import (
     MAX_DEPTH,
@@ -24,6 +26,7 @@ from runner.strict_yaml import (
     parse,
     quote,
     read_file,
+    resolve,
     to_plain,
 )
 
@@ -253,3 +256,68 @@ def test_unsafe_loaders_are_not_in_the_source() -> None:
     source = Path(__file__).parents[1] / "runner"
     for file in source.rglob("*.py"):
         assert not re.search(r"yaml\.(load|full_load|unsafe_load|UnsafeLoader|FullLoader)\b", file.read_text()), file
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [
+        *((word, True) for word in ("true", "True", "TRUE")),
+        *((word, False) for word in ("false", "False", "FALSE")),
+        *((word, None) for word in ("", "~", "null", "Null", "NULL")),
+        *((word, word) for word in ("tRUE", "nULL", "on", "off", "yes", "no", "y", "n", "None")),
+    ],
+)
+def test_words_that_mean_something(word: str, value: object) -> None:
+    """Those of YAML 1.2's core schema and no others."""
+    assert resolve(word) is value or resolve(word) == value
+    assert Scalar(word).is_null is (value is None)
+    assert not Scalar(word, quoted=True).is_null
+
+
+def test_limits_are_exact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A million bytes, 50 levels, so many values; one more is too much."""
+    file = tmp_path / "a.yaml"
+    for extra, message in ((0, ""), (1, "more than 1000000 bytes")):
+        file.write_text("#" * (1_000_000 + extra))
+        assert refused(lambda: read_file(file)) == (f"{file}:1: {message}." if message else "")
+        assert refused(lambda: parse("#" * (1_000_000 + extra))) == message  # noqa: B023
+    assert refused(lambda: parse("[" * 50 + "]" * 50)) == ""
+    assert refused(lambda: parse("[" * 52 + "]" * 52)) == "nested deeper than 50 levels"
+    assert refused(lambda: parse("a: " + "[" * 50 + "]" * 50)) == ""
+    assert refused(lambda: parse("a: " + "[" * 51 + "]" * 51)) == "nested deeper than 50 levels"
+    monkeypatch.setattr(strict_yaml, "MAX_NODES", 5)
+    assert refused(lambda: parse("[1, 2, {3: 4}]")) == "more than 5 values"
+    assert refused(lambda: parse("[1, {3: 4}]")) == ""
+
+
+def test_what_is_written_can_be_read_inside_of_a_file() -> None:
+    """48 levels, so that a mapping and a list around it are left."""
+    deep: list[Any] = []
+    for _ in range(48):
+        deep = [deep]
+    text = flow(from_plain(deep))
+    assert to_plain(parse(f"a: [{text}]")) == {"a": [deep]}
+    assert refused(lambda: from_plain([deep])) == "a value nested deeper than 48 levels has no text form"
+
+
+@pytest.mark.parametrize(
+    ("character", "written"),
+    [
+        ("\x00", "\\x00"), ("\x1f", "\\x1f"), (" ", " "), ("~", "~"), ("\x7f", "\\x7f"), ("ÿ", "\\xff"),
+        ("Ā", "\\u0100"), ("\uffff", "\\uffff"), ("\U00010000", "\\U00010000"), ('"', '\\"'), ("\\", "\\\\"),
+        ("\u2028", "\\u2028"),
+    ],
+)  # fmt: skip
+def test_characters_as_they_are_written(character: str, written: str) -> None:
+    """In printable ASCII, with YAML's escapes of two, four and eight digits."""
+    assert quote(character) == f'"{written}"'
+    assert to_plain(parse(quote(character))) == character
+
+
+def refused(do: Callable[[], object]) -> str:
+    """Return the message with which it is refused, empty if it is not."""
+    try:
+        do()
+    except (ValueError, ConfigFileError) as error:
+        return str(error)
+    return ""

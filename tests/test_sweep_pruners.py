@@ -194,7 +194,7 @@ def test_json() -> None:
         ("median", {"n_startup_trials": "auto"}, "takes as n_startup_trials a whole number from 0, not auto"),
         ("asha", {"min_resource": "1.5"}, "takes as min_resource a whole number from 1 or auto, not 1.5"),
         ("asha", {"reduction_factor": "1"}, "takes as reduction_factor a whole number from 2, not 1"),
-        ("asha", {"bootstrap_count": "2"}, "needs a number as min_resource for a bootstrap_count above 0"),
+        ("asha", {"bootstrap_count": "1"}, "needs a number as min_resource for a bootstrap_count above 0"),
         ("hyperband", {"bootstrap_count": "2"}, "needs a number as max_resource"),
         ("hyperband", {"min_resource": "9", "max_resource": "3"}, "min_resource 9 above the max_resource 3"),
         ("hyperband", {"min_resource": "auto"}, "takes as min_resource a whole number from 1, not auto"),
