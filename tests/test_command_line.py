@@ -136,7 +136,7 @@ def test_switches_of_the_program(text: str, expected: bool) -> None:
         (["--no-model"], "did you mean --model?"),
         (
             ["lst"],
-            "no command 'lst'; commands are list, new, doctor, work, queue, runs, report, completion, trial. Did you mean",
+            "no command 'lst'; commands are list, new, doctor, work, queue, runs, report, completion, trial. Did you",
         ),
         (["HelloLesion"], "--model=HelloLesion"),
         (["list", "more"], "Unexpected argument 'more'; options look like --name=value."),

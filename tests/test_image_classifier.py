@@ -18,7 +18,7 @@ import pytest
 import torch
 from PIL import Image
 from pytorch_lightning import Trainer
-from sklearn.metrics import roc_auc_score, roc_curve  # type: ignore[import-untyped]
+from sklearn.metrics import roc_auc_score, roc_curve
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 

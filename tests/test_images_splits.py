@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.model_selection import StratifiedGroupKFold  # type: ignore[import-untyped]
+from sklearn.model_selection import StratifiedGroupKFold
 
 from runner.images import split_groups
 
