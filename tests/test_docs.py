@@ -1,4 +1,4 @@
-"""What docs/jobs.md and docs/porting.md name is there, and their example runs."""
+"""What the README's tables and docs/jobs.md name is there, and the example of docs/porting.md runs."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from runner import LightningContainer, run
 from runner.command_line import OPTIONS
 
 DOCS = Path(__file__).parents[1] / "docs"
+README = (DOCS.parent / "README.md").read_text()
+PORTING = README[README.index("## Coming from elsewhere") : README.index("## The command line")]
 ImageClassifier = importlib.import_module("containers.image_classifier").ImageClassifier
 Segmentation2D = importlib.import_module("containers.segmentation").Segmentation2D
 
@@ -35,15 +37,14 @@ def test_options_of_the_jobs() -> None:
 
 
 def test_options_of_the_porting_tables() -> None:
-    """So is every one on the right in docs/porting.md."""
-    right = right_column((DOCS / "porting.md").read_text())
+    """So is every one on the right in the README's tables."""
+    right = right_column(PORTING)
     assert options_in(right) - known_options() - {"features", "num_features"} == set()
 
 
 def test_names_of_the_porting_tables() -> None:
     """What is imported from runner is there, and so is every method of the container."""
-    text = (DOCS / "porting.md").read_text()
-    right = right_column(text)
+    right = right_column(PORTING)
     imported = {name for names in re.findall(r"from runner import ([\w, ]+)", right) for name in names.split(", ")}
     assert len(imported) >= 7
     assert all(hasattr(runner, name) for name in imported)
@@ -54,7 +55,7 @@ def test_names_of_the_porting_tables() -> None:
 
 def test_the_same_is_the_same() -> None:
     """Where the right side says "the same", the name on the left is one here."""
-    lines = [line for line in (DOCS / "porting.md").read_text().splitlines() if line.endswith("| the same |")]
+    lines = [line for line in PORTING.splitlines() if line.endswith("| the same |")]
     names = {name for line in lines for name in re.findall(r"`(?:--)?(\w+)[`=]", line)}
     assert len(names) >= 10
     assert {name for name in names if not hasattr(ImageClassifier, name) and name not in known_options()} == set()
@@ -71,6 +72,6 @@ def test_the_example_runs(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["HelloLesion", "HelloDigits", "HelloGAN", "HelloRegression"])
 def test_containers_of_the_table(name: str) -> None:
     """Containers that are recommended exist."""
-    assert name in (DOCS / "jobs.md").read_text()
+    assert f"`{name}`" in README
     module = {"HelloLesion": "hello_lesion", "HelloDigits": "hello_digits", "HelloGAN": "hello_gan"}
     assert hasattr(importlib.import_module(f"containers.{module.get(name, 'hello_regression')}"), name)
