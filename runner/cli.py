@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -83,7 +83,9 @@ def main(argv: Sequence[str]) -> int:
         _print_traceback(error)
         _print_error(f"{type(error).__name__}: {error}", outcome)
     if wants_json:
-        _add_progress(outcome)
+        from runner.outcome import add_progress
+
+        add_progress(outcome)
         print(json.dumps(finite(outcome | {"exit_code": code}), default=str))
     return code
 
@@ -92,25 +94,15 @@ def _dispatch(request: Request, argv: Sequence[str], outcome: dict[str, Any]) ->
     if request.version:
         print(__version__)
         return EXIT_DONE
-    commands = {
-        "list": _list,
-        "new": _new,
-        "doctor": _doctor,
-        "queue": _queue,
-        "work": _work,
-        "runs": _runs,
-        "report": _report,
-        "completion": _completion,
-        "trial": _trial,
-    }
-    command = "list" if request.list else request.command
-    if request.help and command != "runs" and (command in commands or (request.model is None and not request.config)):
+    command = _COMMANDS.get("list" if request.list else request.command)
+    has_container = command is None and (request.model is not None or bool(request.config))
+    if request.help and command is not _runs and not has_container:
         from runner.help_text import program_help
 
         print(program_help(program_name()))
         return EXIT_DONE
-    if command in commands:
-        return commands[command](request)
+    if command is not None:
+        return command(request)
     if request.help or request.print_config:
         return _show_container(request)
     if request.sweep or request.enqueue or _resumes_sweep(request):
@@ -122,6 +114,7 @@ def _dispatch(request: Request, argv: Sequence[str], outcome: dict[str, Any]) ->
 def _run(request: Request, argv: Sequence[str], outcome: dict[str, Any]) -> int:
     from runner.experiment import execute
     from runner.log_setup import console_logging
+    from runner.outcome import result_lines
     from runner.preparation import Plan
     from runner.process_state import joined_run_folder
 
@@ -136,7 +129,7 @@ def _run(request: Request, argv: Sequence[str], outcome: dict[str, Any]) -> int:
         state=result.state, model=result.model, folder=result.folder, metrics=result.metrics, phases=result.phases
     )
     if joined_run_folder() is None:
-        _print_result(result)
+        print("\n".join(result_lines(result.model, RunFolder(result.folder))))
     return EXIT_DONE
 
 
@@ -175,7 +168,7 @@ def _queue(request: Request) -> int:
     from runner.sweep.queue_commands import queue_command
 
     try:
-        print(queue_command(request.arguments, Path(request.output_to or "outputs").expanduser().absolute()))
+        print(queue_command(request.arguments, _outputs(request)))
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -189,7 +182,7 @@ def _runs(request: Request) -> int:
     if request.help:
         print(runs_help(program_name()))
         return EXIT_DONE
-    lines, is_good = runs_command(request, Path(request.output_to or "outputs").expanduser().absolute())
+    lines, is_good = runs_command(request, _outputs(request))
     print("\n".join(lines))
     return EXIT_DONE if is_good else EXIT_FAILED
 
@@ -198,8 +191,7 @@ def _report(request: Request) -> int:
     from runner.report_command import report_command
     from runner.run_record import shown
 
-    outputs = Path(request.output_to or "outputs").expanduser().absolute()
-    print(shown(report_command(request.arguments[0], outputs, opens=request.open)))
+    print(shown(report_command(request.arguments[0], _outputs(request), opens=request.open)))
     return EXIT_DONE
 
 
@@ -217,6 +209,10 @@ def _trial(request: Request) -> int:
     from runner.sweep.command import trial
 
     return trial(*request.arguments)
+
+
+def _outputs(request: Request) -> Path:
+    return Path(request.output_to or "outputs").expanduser().absolute()
 
 
 def _plan_fields(request: Request) -> dict[str, Any]:
@@ -299,31 +295,6 @@ def _doctor(request: Request) -> int:
     return doctor(sys.stdout)
 
 
-def _print_result(result: Any) -> None:
-    from runner.number_text import format_metrics
-    from runner.run_record import shown
-
-    folder = RunFolder(result.folder)
-    phases = {name: outcome.get("metrics", {}) for name, outcome in folder.read_results().items()}
-    trained = phases.pop("train", {})
-    after = {name: value for metrics in phases.values() for name, value in metrics.items() if value is not None}
-    print(f"{result.model}  {format_metrics(after or trained)}".rstrip())
-    if folder.contact_sheet.is_file():
-        print(f"saliency maps: {shown(folder.contact_sheet)}")
-    if folder.report.is_file():
-        print(f"report: {shown(folder.report)}")
-    print(shown(result.folder))
-
-
-def _add_progress(outcome: dict[str, Any]) -> None:
-    """Say what a run that did not come to its end has done so far."""
-    if outcome["folder"] is not None and not outcome["phases"]:
-        folder = RunFolder(Path(outcome["folder"]))
-        outcome["phases"] = {name: each["state"] for name, each in folder.read_status().get("phases", {}).items()}
-        for result in folder.read_results().values():
-            outcome["metrics"] |= result.get("metrics", {})
-
-
 def _print_error(message: str, outcome: dict[str, Any]) -> None:
     message = escaped(redact_urls(message))
     outcome["error"] = message
@@ -354,3 +325,16 @@ def _print_traceback(error: BaseException | None) -> None:
 def _is_machinery(file: str, here: str) -> bool:
     packages = ("/importlib/", "/pytorch_lightning/", "/lightning_fabric/", "/torch/")
     return file.startswith((here, "<frozen importlib")) or any(package in file for package in packages)
+
+
+_COMMANDS: dict[str, Callable[[Request], int]] = {
+    "list": _list,
+    "new": _new,
+    "doctor": _doctor,
+    "queue": _queue,
+    "work": _work,
+    "runs": _runs,
+    "report": _report,
+    "completion": _completion,
+    "trial": _trial,
+}

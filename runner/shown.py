@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from rich.cells import cell_len, set_cell_size
 
 from runner.plain_text import escaped
+
+MAX_CELL = 32_000
+"""No cell of sweep.csv has more characters: spreadsheets take 32,767."""
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\0")
 
 
 def printable(text: str, limit: int = 200) -> str:
@@ -67,3 +72,15 @@ def brief(text: str, limit: int = 24) -> str:
 def _short_exponent(text: str) -> str:
     mantissa, mark, exponent = text.partition("e")
     return f"{mantissa}e{int(exponent)}" if mark else text
+
+
+def csv_line(cells: Iterable[str]) -> str:
+    """Return one line of CSV that no spreadsheet takes for formulas."""
+    return ",".join(map(_csv_cell, cells)) + "\n"
+
+
+def _csv_cell(text: str) -> str:
+    text = cut(text, MAX_CELL) if len(text) > MAX_CELL else text
+    is_formula = text.startswith(_FORMULA) and number_of(text) is None and text not in ("-inf", "-nan")
+    text = ("'" if is_formula else "") + escaped(text)
+    return f'"{text.replace(chr(34), chr(34) * 2)}"' if any(character in text for character in ',"\r\n') else text

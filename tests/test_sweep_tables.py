@@ -13,9 +13,8 @@ import pytest
 from rich.cells import cell_len
 
 from runner.number_text import format_seconds
-from runner.shown import format_ranges, format_spread, number_of, printable
+from runner.shown import MAX_CELL, format_ranges, format_spread, number_of, printable
 from runner.sweep.tables import (
-    MAX_CELL,
     Spread,
     SweepView,
     aggregate,

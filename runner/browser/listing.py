@@ -19,9 +19,8 @@ from runner.browser.where import Where
 from runner.errors import UsageError, did_you_mean
 from runner.metric_modes import mode_of
 from runner.number_text import format_seconds
-from runner.shown import brief, cut, format_number, printable
+from runner.shown import brief, csv_line, cut, format_number, printable
 from runner.sweep.sweep_folder import sweeps_in
-from runner.sweep.tables import csv_line
 
 FORMATS = ("table", "csv", "json", "md")
 

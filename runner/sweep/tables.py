@@ -10,8 +10,7 @@ from typing import Any
 
 from rich.cells import cell_len
 
-from runner.plain_text import escaped
-from runner.shown import brief, cut, format_ranges, format_spread, number_of, printable
+from runner.shown import brief, csv_line, cut, format_ranges, format_spread, number_of, printable
 from runner.sweep import trials
 from runner.sweep.trials import Objective, Trial, best_trials
 
@@ -21,10 +20,7 @@ COLUMNS = ("number", "setting", "state")
 LAST_COLUMNS = ("seconds", "attempts", "reason")
 """What surrounds the parameters and metrics in sweep.csv."""
 
-MAX_CELL = 32_000
-"""No cell of sweep.csv has more characters: spreadsheets take 32,767."""
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\0")
 _WIDEST, _NARROW, _NARROWEST = 24, 14, 8
 
 
@@ -326,18 +322,6 @@ def _free(kind: str, names: Iterable[str], taken: list[str]) -> list[str]:
         taken.append(name)
         free.append(name)
     return free
-
-
-def csv_line(cells: Iterable[str]) -> str:
-    """Return one line of CSV that no spreadsheet takes for formulas."""
-    return ",".join(map(_csv_cell, cells)) + "\n"
-
-
-def _csv_cell(text: str) -> str:
-    text = cut(text, MAX_CELL) if len(text) > MAX_CELL else text
-    is_formula = text.startswith(_FORMULA) and number_of(text) is None and text not in ("-inf", "-nan")
-    text = ("'" if is_formula else "") + escaped(text)
-    return f'"{text.replace(chr(34), chr(34) * 2)}"' if any(character in text for character in ',"\r\n') else text
 
 
 def _setting_json(summary: SettingSummary) -> dict[str, Any]:
