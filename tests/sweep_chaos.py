@@ -37,12 +37,14 @@ class Chaos:
         self._random = random.Random(seed)
         self._supervisors: list[subprocess.Popen[bytes]] = []
 
-    def run(self, seconds: float) -> SweepFolder:
-        """Do harm for so many seconds, then let the sweep come to its end; return it."""
+    def run(self, seconds: float, least: int = 2) -> SweepFolder:
+        """Do harm for so many seconds, and so often to each kind, then let the sweep come to its end; return it."""
         self._start()
         sweep = begun_sweep(self.folder)
         end = time.monotonic() + seconds
-        while time.monotonic() < end and not self._is_done():
+        while not self._is_done() and (
+            time.monotonic() < end or min(self.kills[kind] for kind in ("supervisor", "worker")) < least
+        ):
             time.sleep(self._random.uniform(0.3, 1.5))
             self._harm(sweep)
             while len(self._supervisors) < 2:
@@ -66,7 +68,9 @@ class Chaos:
 
     def _harm(self, sweep: SweepFolder) -> None:
         running = [number for number in sweep.started() - sweep.sealed().keys() if sweep.is_running(number)]
-        victim = "worker" if running and self.kills["worker"] <= self.kills["supervisor"] else "supervisor"
+        victim = "worker" if self.kills["worker"] < self.kills["supervisor"] else "supervisor"
+        if victim == "worker" and not running:  # they need time to start
+            return
         if victim == "supervisor":
             chosen = self._random.choice(self._supervisors)
             self._supervisors.remove(chosen)

@@ -52,7 +52,7 @@ def test_opens_the_browser_if_asked(
     ("arguments", "words"),
     [
         ([], "report needs a run or a sweep"),
-        (["nowhere"], "nowhere is no folder of a run or a sweep."),
+        (["nowhere"], "There is no run 'nowhere'"),
         (["one", "two"], "Unexpected argument 'two'"),
     ],
 )

@@ -47,6 +47,12 @@ def test_the_files_are_called_as_they_always_were(tmp_path: Path) -> None:
             "saliency",
             "saliency/contact_sheet.png",
             "checkpoints",
+            "report.html",
+            "report_of_container.html",
+            "predictions.csv",
+            "evaluation.json",
+            "labels.json",
+            "wandb",
         ),
         *(f"checkpoints/{name}.ckpt" for name in ("best", "last", "previous", "interrupted")),
     }
