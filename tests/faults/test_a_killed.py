@@ -139,7 +139,7 @@ def test_what_hangs_is_ended(
     assert program.wait(40) == 128 + numbers[0], row
     assert time.monotonic() - started < most
     assert status(folder)["state"] == "interrupted"
-    wait_for(lambda: not program.alive, seconds=5)
+    wait_for(lambda: not program.alive, seconds=30)
 
 
 def test_a11_a_killed_parent_of_a_hanging_worker(tmp_path: Path) -> None:
