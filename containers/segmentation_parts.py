@@ -112,6 +112,14 @@ class SegmentationModel(LightningModuleWithOptimizer, InnerEyeInference):
 
     # --- inference on whole images: the runner calls these in this order --------------------------------------------
 
+    def on_inference_start(self) -> None:
+        """Begin."""
+        self._dice: dict[str, float] = {}
+
+    def get_inference_metrics(self) -> dict[str, float]:
+        """Return the mean Dice of the whole images of each split."""
+        return self._dice
+
     def on_inference_epoch_start(self, dataset_split: ModelExecutionMode, is_ensemble_model: bool) -> None:  # noqa: ARG002
         """Begin with a split."""
         self._split = dataset_split.value
@@ -139,6 +147,7 @@ class SegmentationModel(LightningModuleWithOptimizer, InnerEyeInference):
         file.parent.mkdir(exist_ok=True)
         write_csv(file, ("case", "dice", "true_pixels", "found_pixels"), self._rows)
         values = np.array([row[1] for row in self._rows])
+        self._dice[f"{self._split.lower()}_image_dice"] = float(values.mean())
         log.info(
             "%s: Dice of %d whole images %.3f, the least %.3f; %s",
             self._split,

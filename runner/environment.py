@@ -23,7 +23,13 @@ HIDDEN = "***"
 _SECRET = r"(?:key|token|secret|password|passwd|credential)"  # noqa: S105 - a pattern
 _SECRET_NAME = re.compile(_SECRET, re.IGNORECASE)
 _SECRET_PARAMETER = re.compile(
-    r"(password|passwd|secret|credential|(^|_)token$|(api|access|private)_?key)", re.IGNORECASE
+    r"(password|passwd|passphrase|(^|_)(pwd|auth)(_|$)|secret|credential|(^|_)tokens?$|(api|access|private)_?keys?)",
+    re.IGNORECASE,
+)
+_SECRET_IN_JSON = re.compile(
+    r"""(["'](?:\w*(?:password|passwd|passphrase|secret|credential)\w*|(?:\w*_)?(?:tokens?|pwd|auth)|\w*(?:api|access|private)_?keys?)["']\s*:\s*)"""
+    r"""(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')""",
+    re.IGNORECASE,
 )
 _USER_IN_URL = re.compile(r"(?<=://)[^\s/\"']+@")
 _SECRET_IN_QUERY = re.compile(
@@ -66,14 +72,19 @@ def record_environment(folder: RunFolder, argv: Sequence[str], code_folder: Path
     return environment
 
 
-def is_secret(name: str) -> bool:
-    """Tell whether a parameter called *name* that holds text is a secret, which is written down nowhere."""
-    return _SECRET_PARAMETER.search(name) is not None
+def is_secret(name: str, value: Any = "") -> bool:
+    """Tell whether a parameter called *name*, or a key of a dict that it holds, is a secret: written down nowhere.
+
+    Numbers are none: ``max_tokens=512``.
+    """
+    if isinstance(value, dict):
+        return any(is_secret(str(key), item) for key, item in value.items())
+    return _SECRET_PARAMETER.search(name) is not None and isinstance(value, str | list | dict)
 
 
 def redact(text: str) -> str:
     """Return *text* with ``***`` for users and passwords in URLs, secret query parameters and ``--secret=value``."""
-    return _SECRET_ARGUMENT.sub(r"\1***", redact_urls(text))
+    return _SECRET_IN_JSON.sub(r'\1"***"', _SECRET_ARGUMENT.sub(r"\1***", redact_urls(text)))
 
 
 def redact_urls(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,14 +17,14 @@ from runner.log_setup import FILE_ONLY, RunContext, console_logging, log_to_file
 from runner.preparation import Plan, Prepared, prepare
 from runner.process_state import joined_run_folder, run_environment
 from runner.run_folder import RunFolder
-from runner.run_record import record, record_found, resume_command
+from runner.run_record import record, record_found, resume_command, say_outcome, warn_if_untested
 from runner.run_seal import unseal_run
 from runner.status_file import StatusFile
-from runner.stop_signals import StopSignals
+from runner.stop_signals import StopSignals, say
 from runner.usage import Usage
 
 if TYPE_CHECKING:
-    from runner.run_state import PhaseResult, Run
+    from runner.run_state import Run
 
 log = logging.getLogger(__name__)
 
@@ -139,7 +140,8 @@ def execute(plan: Plan, context: RunContext, on_folder: Callable[[Path], None] =
                 with status.heartbeat():
                     return _run_recorded(plan, prepared, folder, status, context)
         finally:
-            report_and_seal(folder, plan.trial.other_files if plan.trial is not None else ())
+            with StopSignals().deferring():  # the run has ended, however: let its last files be written
+                report_and_seal(folder, plan.trial.other_files if plan.trial is not None else ())
     finally:
         if plan.trial is None:
             folder.unlock()
@@ -149,7 +151,7 @@ def _run_recorded(
     plan: Plan, prepared: Prepared, folder: RunFolder, status: StatusFile, context: RunContext
 ) -> RunResult:
     """Run the phases; whatever happens, status.json and run.log say how it ended."""
-    stop = StopSignals(lambda state, reason: status.update(state=state, exit_reason=reason))
+    stop = StopSignals(partial(_end_by_force, status))
     try:
         with stop.installed():
             record(plan, prepared, folder)
@@ -168,6 +170,15 @@ def _run_recorded(
         logging.getLogger(FILE_ONLY).exception("phase %s failed", context.phase)
         raise
     return _result(prepared, folder, status)
+
+
+def _end_by_force(status: StatusFile, state: str, reason: str) -> None:
+    """Write down how the run ended, while the main thread is stuck; it may still write, so there are no digests."""
+    from runner.reports.page import write_report
+
+    say(f"Go on with: {resume_command(status.folder)}")
+    status.update(state=state, exit_reason=reason)
+    write_report(status.folder, {})
 
 
 def _run_phases(plan: Plan, prepared: Prepared, status: StatusFile, stop: StopSignals, context: RunContext) -> None:
@@ -197,14 +208,14 @@ def _run_phases(plan: Plan, prepared: Prepared, status: StatusFile, stop: StopSi
         usage = Usage()
         outcome = phase(run)
         if not outcome.skipped:
-            folder.add_results(name, {"metrics": outcome.metrics, **outcome.details})
-        _say_outcome(name, outcome, usage.seconds())
+            folder.add_results(name, {"metrics": outcome.measures | outcome.metrics, **outcome.details})
+        say_outcome(name, outcome, usage.seconds())
         if outcome.failed:
             raise RunFailedError(outcome.failed)
         status.phase_completed(name, usage.seconds(), outcome.skipped, usage.memory())
         if name == "saliency" and outcome.skipped and run.container.saliency_method != "none":
             log.warning("no saliency maps: %s", outcome.skipped)
-    _warn_if_untested(status)
+    warn_if_untested(status)
     _enter(context, status, "report")
     prepared.container.create_report()
     _compare_with_expected(prepared.container, folder)
@@ -329,21 +340,3 @@ def _result(prepared: Prepared, folder: RunFolder, status: StatusFile) -> RunRes
         metrics |= {name: float("nan") if value is None else value for name, value in found.items()}
     phases = {name: outcome["state"] for name, outcome in status.phases.items()}
     return RunResult("completed", prepared.name, folder.path, metrics, phases)
-
-
-def _say_outcome(name: str, outcome: PhaseResult, seconds: float) -> None:
-    from runner.number_text import format_metrics, format_seconds
-
-    if outcome.skipped:
-        logging.getLogger(FILE_ONLY).info("%s skipped: %s", name, outcome.skipped)
-        return
-    items = outcome.details.get("num_items")
-    count = f"  {items} items" if isinstance(items, int) else ""
-    numbers = format_metrics(outcome.metrics, outcome.details.get("intervals"))
-    log.info("%-9s %s%s  %s", name, numbers, count, format_seconds(seconds))
-
-
-def _warn_if_untested(status: StatusFile) -> None:
-    phases = status.phases
-    if all(phases.get(name, {}).get("state") == "skipped" for name in ("test", "inference")):
-        log.warning("the model was not tested: %s", phases["test"]["reason"])

@@ -69,7 +69,7 @@ def config_text(values: ContainerValues, model: str, *, docs: bool) -> str:
         for name in names:
             parameter = cls.param[name]
             value = getattr(values.container, name)
-            hidden = isinstance(value, str) and value and is_secret(name)
+            hidden = bool(value) and is_secret(name, value)
             line = f'{name}: "{HIDDEN}"' if hidden else _yaml_line(parameter, name, value)
             if docs:
                 lines += [f"# {text}" for text in _explanation(parameter)]
@@ -115,7 +115,7 @@ def _said_default(values: ContainerValues, name: str) -> str:
         return ""
     cls = type(values.container)
     parameter = (LightningContainer if name in LightningContainer.param else cls).param[name]
-    hidden = isinstance(parameter.default, str) and is_secret(name)
+    hidden = is_secret(name, parameter.default)
     try:
         return "" if hidden else f", default {_one_line(to_yaml(cls.param[name], parameter.default))}"
     except ValueError:

@@ -94,9 +94,22 @@ def drop_rows(path: Path, epoch: int) -> None:
 def last_row(path: Path) -> dict[str, float]:
     """Return the metrics of the last row that has any."""
     rows = read_table(path)[1] if path.is_file() else []
-    texts = rows[-1] if rows else {}
+    return _metrics(rows[-1]) if rows else {}
+
+
+def metrics_of_epoch(path: Path, epoch: int) -> dict[str, float]:
+    """Return the metrics of an epoch, counted from 0; of those that it has several of, the last."""
+    rows = read_table(path)[1] if path.is_file() else []
+    found: dict[str, float] = {}
+    for row in rows:
+        if _epoch(row) == epoch:
+            found |= _metrics(row)
+    return found
+
+
+def _metrics(row: Mapping[str, str]) -> dict[str, float]:
     return {
-        name: float(text) for name, text in texts.items() if text and name not in KEYS and not name.startswith(L_RATE)
+        name: float(text) for name, text in row.items() if text and name not in KEYS and not name.startswith(L_RATE)
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -42,6 +42,7 @@ class InnerEyeInference:
                 model.inference_step(item, batch_idx, model_output)
             model.on_inference_epoch_end()
         model.on_inference_end()
+        model.get_inference_metrics()
     """
 
     def on_inference_start(self) -> None:
@@ -63,6 +64,10 @@ class InnerEyeInference:
 
     def on_inference_end(self) -> None:
         """Finish inference."""
+
+    def get_inference_metrics(self) -> Mapping[str, float]:
+        """Return what the run records as metrics of the inference, by which runs and sweeps can be compared."""
+        return {}
 
 
 def _copy_of(group: type[Group], source: LightningContainer | type[Group]) -> Group:

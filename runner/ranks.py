@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -84,7 +85,7 @@ class RankLauncher(_SubprocessScriptLauncher):
         is_over = threading.Event()
         threading.Thread(target=self._watch, args=(is_over,), name="ranks", daemon=True).start()
         try:
-            return function(*args, **kwargs)
+            result = function(*args, **kwargs)
         except Exception as error:
             reason = self._reason_of_other() if _is_lost_connection(error) else None
             if reason is None:
@@ -93,6 +94,12 @@ class RankLauncher(_SubprocessScriptLauncher):
         finally:
             is_over.set()
             self._end_others()
+            if sys.exception() is not None:
+                self._forget_last_words()
+        if self._died() is not None:  # this process has all that the run keeps
+            log.warning("after the training: %s", self._reason_of_other())
+        self._forget_last_words()
+        return result
 
     def _watch(self, is_over: threading.Event) -> None:
         while self._died() is None:
@@ -109,10 +116,14 @@ class RankLauncher(_SubprocessScriptLauncher):
         """Return rank and exit code of the first process that has ended badly."""
         return next(((rank, each.returncode) for rank, each in enumerate(self.procs, 1) if each.poll()), None)
 
+    def _ended(self) -> tuple[int, int] | None:
+        """Return rank and exit code of the first process that has ended at all."""
+        return next(((rank, 0) for rank, each in enumerate(self.procs, 1) if each.poll() is not None), None)
+
     def _reason_of_other(self) -> RunInterrupted | RunFailedError | None:
         """Return why another process ended; its connection closes a little before."""
         end = time.monotonic() + LAST_WORDS_SECONDS
-        while (died := self._died()) is None:
+        while (died := self._died() or self._ended()) is None:
             if time.monotonic() > end:
                 return None
             time.sleep(0.02)
@@ -139,7 +150,6 @@ class RankLauncher(_SubprocessScriptLauncher):
             time.sleep(0.02)
         for each in self.procs:
             each.wait()
-        self._forget_last_words()
 
     def _forget_last_words(self) -> None:
         for rank in range(1, self.num_processes):

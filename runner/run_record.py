@@ -16,8 +16,12 @@ from runner.command_line import program_name
 from runner.container import LightningContainer
 from runner.environment import record_environment, redact_arguments, redact_urls
 from runner.help_text import config_text
+from runner.log_setup import FILE_ONLY
+from runner.number_text import format_metrics, format_seconds
 from runner.preparation import Plan, Prepared
 from runner.run_folder import RunFolder
+from runner.run_state import PhaseResult
+from runner.status_file import StatusFile
 
 log = logging.getLogger(__name__)
 
@@ -78,3 +82,21 @@ def _say_start(prepared: Prepared, folder: RunFolder, environment: dict[str, Any
     ]
     if changed and len(changed) <= 12:
         log.info("set: %s", "  ".join(text.removeprefix("--").replace("=", " ", 1) for text in changed))
+
+
+def say_outcome(name: str, outcome: PhaseResult, seconds: float) -> None:
+    """Say what came out of a phase, or, in the file only, why there was nothing to do."""
+    if outcome.skipped:
+        logging.getLogger(FILE_ONLY).info("%s skipped: %s", name, outcome.skipped)
+        return
+    items = outcome.details.get("num_items")
+    count = f"  {items} items" if isinstance(items, int) else ""
+    numbers = format_metrics(outcome.metrics, outcome.details.get("intervals"))
+    log.info("%-9s %s%s  %s", name, numbers, count, format_seconds(seconds))
+
+
+def warn_if_untested(status: StatusFile) -> None:
+    """Warn where a run has neither tested the model nor let it infer."""
+    phases = status.phases
+    if all(phases.get(name, {}).get("state") == "skipped" for name in ("test", "inference")):
+        log.warning("the model was not tested: %s", phases["test"]["reason"])

@@ -104,6 +104,8 @@ class PhaseResult:
 
     metrics: dict[str, float] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
+    measures: dict[str, float] = field(default_factory=dict)
+    """Metrics that nobody logged but that can be asked for like those: accuracy and so on of what was predicted."""
     skipped: str | None = None
     """The reason why there was nothing to do; None when the phase ran."""
     failed: str | None = None

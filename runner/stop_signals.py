@@ -20,11 +20,14 @@ from runner.errors import RunInterrupted
 GRACE_SECONDS = 20
 """How long a training step may take to end after the first signal."""
 
-LAST_SECONDS = 28.0
+LAST_SECONDS = 27.0
 """So long after the first signal the process ends, whatever its main thread is stuck in."""
 
 HURRY_SECONDS = 5.0
 """The same after the second signal."""
+
+WORDS_SECONDS = 2.0
+"""How long writing down the reason may take then."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -110,7 +113,7 @@ class StopSignals:
             faulthandler.dump_traceback(2)
         thread = threading.Thread(target=self._on_stuck, args=(state, reason), daemon=True)
         thread.start()
-        thread.join(1.0)  # the disk may be what it is stuck on
+        thread.join(WORDS_SECONDS)  # the disk may be what it is stuck on
         _kill_children()
         os._exit(code)
 
@@ -126,6 +129,13 @@ class StopSignals:
         finally:
             self._deferring = False
             signal.alarm(0)
+
+    @contextmanager
+    def deferring(self) -> Iterator[None]:
+        """Let signals that come while the block runs end the process only if it takes too long."""
+        with self.installed(), self.deferring_ends():
+            self._deferring = True
+            yield
 
     def stop_if_requested(self) -> None:
         """Raise ``RunInterrupted`` if a signal came."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from typing import Any
 
@@ -12,9 +13,10 @@ from runner.params.kinds import number_from_text
 
 RANDOM_METHODS = ("rise", "mc_rise", "random_grid")
 XAITK_METHODS = (*RANDOM_METHODS, "sliding_window", "sliding_radial")
+CAPTUM_METHODS = ("integrated_gradients", "grad_cam", "occlusion")
 METHODS = [
     "none", "rise", "sliding_window", "mc_rise", "random_grid", "sliding_radial", "drise", "sbsm",
-    "integrated_gradients", "grad_cam", "occlusion", "custom",
+    *CAPTUM_METHODS, "custom",
 ]  # fmt: skip
 FILLS = ("zero", "mean", "blur")
 TARGETS = ("predicted", "label", "all")
@@ -235,6 +237,8 @@ class SaliencyParams(param.Parameterized):
     def _refuse_without_effect(self) -> None:
         """Refuse settings that the method or strategy would silently leave out."""
         method, strategy = self.saliency_method, self.saliency_strategy
+        if method in CAPTUM_METHODS and importlib.util.find_spec("captum") is None:
+            raise ParameterError(f"saliency_method={method} needs a package: pip install 'lightcase[captum]'.")
         if strategy != "fused" and method not in ("none", "custom", *XAITK_METHODS):
             raise ParameterError(f"saliency_strategy={strategy} is for {', '.join(XAITK_METHODS)}, not for {method}.")
         if self.saliency_target_quality is not None and (

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from pytorch_lightning import Callback
 
@@ -50,7 +51,7 @@ class PredictionCollector(Callback):
         try:
             if not isinstance(found, Mapping):
                 raise FormError(f"needed is a mapping, not a {type(found).__name__}")
-            self._batches.append(read_batch({key: _on_cpu(value) for key, value in found.items()}))
+            self._batches.append(read_batch({key: _on_cpu(key, value) for key, value in found.items()}))
         except FormError as error:
             self._problem = f"batch {self._num_silent + len(self._batches)}: {error}"
             self._batches.clear()
@@ -77,9 +78,19 @@ class PredictionCollector(Callback):
             log.warning("%s: predictions cannot be evaluated: %s (see docs/predictions.md)", phase, error)
             return None
         evaluation = evaluate(predictions, phase)
+        _warn_of_one_class(evaluation)
         write_predictions(folder.predictions, predictions)
         write_evaluation(folder.evaluation, evaluation)
         return evaluation
+
+
+def measures_of(evaluation: dict[str, Any] | None) -> dict[str, float]:
+    """Return the measures that have one value for the whole data set, by their names in evaluation.json."""
+    if evaluation is None:
+        return {}
+    found = {name: each["value"] for name, each in evaluation["intervals"].items()}
+    found |= {"ece": evaluation["calibration"]["ece"]} if "calibration" in evaluation else {}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def shown_intervals(evaluation: dict[str, Any] | None, metrics: Mapping[str, float]) -> dict[str, Any]:
@@ -96,9 +107,25 @@ def shown_intervals(evaluation: dict[str, Any] | None, metrics: Mapping[str, flo
     return {"intervals": {same[0] if same else name: interval}}
 
 
-def _on_cpu(value: Any) -> Any:
-    """Return tensors as NumPy arrays, of a type that NumPy has."""
+def _warn_of_one_class(evaluation: dict[str, Any]) -> None:
+    """Say when a classifier has learned nothing but which class is the most frequent."""
+    if evaluation["kind"] != "classification":
+        return
+    predicted = np.flatnonzero(np.sum(evaluation["confusion"], axis=0))
+    if len(predicted) == 1 and sum(any(row) for row in evaluation["confusion"]) > 1:
+        log.warning("every item is predicted as %s", evaluation["classes"][predicted[0]])
+
+
+def _on_cpu(key: Any, value: Any) -> Any:
+    """Return tensors as NumPy arrays, of a type that NumPy has.
+
+    Raises:
+        FormError: NumPy has no such tensors: sparse, quantized.
+    """
     if not isinstance(value, torch.Tensor):
         return value
     value = value.detach()
-    return (value.float() if value.dtype in (torch.bfloat16, torch.float16) else value).cpu().numpy()
+    try:
+        return (value.float() if value.is_floating_point() and value.itemsize < 4 else value).cpu().numpy()
+    except (TypeError, RuntimeError) as error:
+        raise FormError(f"{key}: {str(error).splitlines()[0]}") from None

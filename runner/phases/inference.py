@@ -13,7 +13,7 @@ from pytorch_lightning.utilities import move_data_to_device
 from pytorch_lightning.utilities.combined_loader import CombinedLoader
 
 from runner.modules import InnerEyeInference, ModelExecutionMode
-from runner.phases.collecting import PredictionCollector, shown_intervals
+from runner.phases.collecting import PredictionCollector, measures_of, shown_intervals
 from runner.phases.testing import count_items, has_loader, uses_inner_eye_inference
 from runner.phases.weights import use_chosen_weights
 from runner.run_state import PhaseResult, Run
@@ -51,8 +51,9 @@ def infer(run: Run) -> PhaseResult:
             counts[split.value] = _run_split(run, inference, split, device, collector)
         inference.on_inference_end()
     evaluation = collector.write(run.folder, "inference")
+    metrics = {str(name): float(value) for name, value in inference.get_inference_metrics().items()}
     details = {"num_items": counts, "weights": run.weights_from}
-    return PhaseResult(details=details | shown_intervals(evaluation, {}))
+    return PhaseResult(metrics, details | shown_intervals(evaluation, metrics), measures_of(evaluation))
 
 
 def _wanted_splits(run: Run) -> list[ModelExecutionMode]:

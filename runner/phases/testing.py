@@ -10,7 +10,7 @@ from pytorch_lightning import Callback, LightningDataModule, LightningModule
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from runner.modules import InnerEyeInference
-from runner.phases.collecting import PredictionCollector, shown_intervals
+from runner.phases.collecting import PredictionCollector, measures_of, shown_intervals
 from runner.phases.weights import use_chosen_weights
 from runner.run_state import PhaseResult, Run
 from runner.trainer import container_callbacks, create_evaluation_trainer
@@ -42,7 +42,7 @@ def test(run: Run) -> PhaseResult:
         return PhaseResult(skipped=f"{skipped}; predict_step gives no scores and labels either")
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
     details = {"num_items": counter.num_items, "num_parameters": run.num_parameters, "weights": run.weights_from}
-    return PhaseResult(metrics, details | shown_intervals(evaluation, metrics))
+    return PhaseResult(metrics, details | shown_intervals(evaluation, metrics), measures_of(evaluation))
 
 
 def _reason_against(step: str, split: str, run: Run) -> str | None:

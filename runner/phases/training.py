@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from pytorch_lightning import Callback, Trainer, seed_everything
@@ -11,7 +12,7 @@ from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from runner.checkpoints import find_checkpoint, load_weights
 from runner.errors import RunFailedError
-from runner.metrics_table import last_row
+from runner.metrics_table import last_row, metrics_of_epoch
 from runner.modules import LightningModuleWithOptimizer
 from runner.process_state import distributed_variables_restored
 from runner.run_checkpoints import RunCheckpoints
@@ -126,10 +127,17 @@ def _result(run: Run, trainer: Trainer) -> PhaseResult:
             }
         if isinstance(callback, RunCheckpoints) and callback.written is not None:
             details["checkpoint"] = callback.written.name
+    return PhaseResult(metrics=_metrics(run, trainer, details), details=details)
+
+
+def _metrics(run: Run, trainer: Trainer, details: Mapping[str, Any]) -> dict[str, float]:
+    """Return the metrics of the best epoch, whose weights are kept; where no metric says which that is, of the last."""
+    if "best" in details:
+        metrics = metrics_of_epoch(run.folder.metrics, details["best"]["epoch"] - 1)
+        if metrics:
+            return metrics
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if not name.endswith("_step")}
-    if not metrics:  # the run was killed after its last epoch: there was nothing left to train
-        metrics = last_row(run.folder.metrics)
-    return PhaseResult(metrics=metrics, details=details)
+    return metrics or last_row(run.folder.metrics)  # killed after the last epoch: there was nothing left to train
 
 
 def _stop_reason(trainer: Trainer) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 
 from runner.checkpoints import find_checkpoint, load_weights
+from runner.container import LightningContainer
 from runner.errors import CheckpointError
 from runner.run_state import Run
 
@@ -30,6 +32,26 @@ def use_chosen_weights(run: Run) -> None:
     log.info("weights: %s (%s)", run.weights_from, why)
 
 
+def _warn_of_other_settings(run: Run, checkpoint: Path) -> None:
+    """Say where the container's own parameters are others than those the weights were trained with."""
+    cls = type(run.container)
+    own = set(cls.param) - set(LightningContainer.param)
+    then, now = (_settings(config) for config in (checkpoint.parents[1] / run.folder.config.name, run.folder.config))
+    other = [f"{name} was {then[name]}, is {now[name]}" for name in now if name in own and then.get(name) != now[name]]
+    if then.get("model", "").strip('"').rpartition(":")[2].rpartition(".")[2] == cls.__name__ and other:
+        log.warning("other settings than the weights were trained with: %s", "; ".join(other))
+
+
+def _settings(config: Path) -> dict[str, str]:
+    """Return the values in a config.yaml that a run wrote, as they stand there."""
+    try:
+        lines = config.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        return {}
+    found = (re.fullmatch(r"(\w+): (.*?)(?:  # .*)?", line) for line in lines)
+    return {match[1]: match[2] for match in found if match}
+
+
 def _choose(run: Run) -> tuple[Path | None, str]:
     asked = run.container.get_checkpoint_to_test()
     if asked is not None:
@@ -38,7 +60,9 @@ def _choose(run: Run) -> tuple[Path | None, str]:
             raise CheckpointError(f"get_checkpoint_to_test returned {path}, which is no file.")
         return path, "chosen by get_checkpoint_to_test"
     if run.container.src_checkpoint is not None and not run.container.train:
-        return find_checkpoint(run.container.src_checkpoint)
+        path, why = find_checkpoint(run.container.src_checkpoint)
+        _warn_of_other_settings(run, path)
+        return path, why
     written = run.folder.read_results().get("train", {}).get("checkpoint")
     if run.container.train and written is not None and not (run.folder.checkpoints / written).is_file():
         raise CheckpointError(f"{run.folder.checkpoints / written} is missing, with the weights that training chose.")

@@ -41,7 +41,7 @@ def report_and_seal(folder: RunFolder, leave_out: Collection[str] = ()) -> None:
     try:
         _keep_foreign(folder)
         digests = digests_of(folder, leave_out)
-        _try_to_write(folder, digests)
+        write_report(folder, digests)
         seal_run(folder, known=digests)
     except OSError as error:
         log.warning("the run has no %s, with which flipped bits are found: %s", folder.digests.name, error)
@@ -64,7 +64,13 @@ def _keep_foreign(folder: RunFolder) -> None:
         log.warning("the container's %s is kept as %s", folder.report.name, folder.own_report.name)
 
 
-def _try_to_write(folder: RunFolder, digests: Mapping[str, str]) -> None:
+def write_report(folder: RunFolder, digests: Mapping[str, str]) -> None:
+    """Write report.html; what keeps it from being made is a warning.
+
+    Args:
+        folder: The run.
+        digests: The sha256 of its files by name.
+    """
     try:
         write_text(folder.report, report_page(folder, digests))
     except Exception as error:  # whatever is in the folder

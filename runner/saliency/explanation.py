@@ -50,6 +50,7 @@ class Explanation:
     positive means as for all methods: what is there speaks for the class."""
     color_strength: Array | None = None
     """MC-RISE only: float32 (k, T)."""
+
     num_masks: int = 0
     """How many perturbed images the maps come from; 0 for methods without."""
     quality: Array | None = None
@@ -57,6 +58,12 @@ class Explanation:
     measures: Mapping[str, Array] = field(default_factory=dict)
     """float32 (T,) each: how good the maps are, by name; NaN where a measure does not apply. See
     :mod:`~runner.saliency.measures`."""
+
+    def __repr__(self) -> str:
+        strengths = ", ".join(
+            f"{each:.3g} for {target}" for target, each in zip(self.targets, self.strength, strict=True)
+        )
+        return f"<Explanation of image {self.index}: maps {self.maps.shape}, strength {strengths}>"
 
     @property
     def predicted(self) -> int:
