@@ -46,6 +46,7 @@ _KEPT_VARIABLES = re.compile(
     r"|PYTHON(HASHSEED|UNBUFFERED|DEVMODE|OPTIMIZE)|(LOCAL_|NODE_|GROUP_)?RANK|WORLD_SIZE"
 )
 _MOST_DIFF_BYTES = 20 * 2**20
+_MOST_NEW_FILES, _MOST_NEW_BYTES = 100, 2**20
 _COMMAND_SECONDS = 20.0
 
 
@@ -185,7 +186,7 @@ def _record_git(folder: RunFolder, code_folder: Path) -> dict[str, Any]:
         state["commit"] = _git_word(top, "rev-parse", "--verify", "--quiet", "HEAD")
         state["branch"] = _git_word(top, "symbolic-ref", "--short", "--quiet", "HEAD")
         state["remote"] = redact(_git_word(top, "remote", "get-url", "origin"))
-        diff = _uncommitted_changes(top, state["commit"])
+        diff = _uncommitted_changes(top, state["commit"]) + _untracked_code(top, code_folder)
         state["dirty"] = bool(diff)
         untracked = git(top, "ls-files", "--others", "--exclude-standard")
         state["num_untracked"] = untracked.count(b"\n")
@@ -204,6 +205,27 @@ def _uncommitted_changes(top: Path, commit: str) -> bytes:
     # whatever the user's own settings, the diff is to be one that `git apply` reads, and no foreign program runs
     plain = ["--no-ext-diff", "--no-textconv", "--no-color", "--no-relative", "--src-prefix=a/", "--dst-prefix=b/"]
     return git(top, "diff", "--binary", "--submodule=diff", *plain, base, "--")
+
+
+def _untracked_code(top: Path, code_folder: Path) -> bytes:
+    """Return code beside the container that git does not know yet, in the form of a diff that makes new files."""
+    names = git(code_folder, "ls-files", "--others", "--exclude-standard", "--full-name", "-z", "--", ".").split(b"\0")
+    files = [top / os.fsdecode(name) for name in sorted(names) if name.endswith((b".py", b".yaml", b".yml"))]
+    return b"".join(_as_new_file(each, each.relative_to(top).as_posix()) for each in files[:_MOST_NEW_FILES])
+
+
+def _as_new_file(file: Path, name: str) -> bytes:
+    if not name.isprintable() or '"' in name or not file.is_file() or file.stat().st_size > _MOST_NEW_BYTES:
+        return b""
+    content = file.read_bytes()
+    if b"\0" in content or not content:
+        return b""
+    lines = re.findall(rb"[^\n]*\n|[^\n]+\Z", content)
+    end = b"" if content.endswith(b"\n") else b"\n\\ No newline at end of file\n"
+    head = (
+        f"diff --git a/{name} b/{name}\nnew file mode 100644\n--- /dev/null\n+++ b/{name}\n@@ -0,0 +1,{len(lines)} @@\n"
+    )
+    return os.fsencode(head) + b"".join(b"+" + line for line in lines) + end
 
 
 def _git_word(folder: Path, *arguments: str) -> str:

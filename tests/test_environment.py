@@ -285,3 +285,27 @@ def test_torch_is_described_but_not_imported(folder: RunFolder, tmp_path: Path) 
         "assert not torch.cuda.is_initialized()\n"
     )
     subprocess.run([sys.executable, "-c", code, str(folder.path)], check=True)
+
+
+def test_untracked_code_beside_the_container_is_in_the_diff(folder: RunFolder, tmp_path: Path) -> None:
+    """A new container is code that the commit does not have: the diff brings it back; other new files are not in it."""
+    code = make_repository(tmp_path / "code")
+    written = {
+        "sub/new model.py": b"x = 1\r\n\ny = 'no end'",
+        "sub/deep/parts.py": "größe = '\u2028'\n".encode(),
+        "sub/settings.yaml": b"a: 1\n",
+        "sub/notes.txt": b"no code\n",
+        "elsewhere.py": b"not beside it\n",
+        "sub/binary.py": b"\0",
+    }
+    for name, content in written.items():
+        (code / name).parent.mkdir(exist_ok=True)
+        (code / name).write_bytes(content)
+    state = git_state(folder, code / "sub")
+    assert (state["dirty"], state["num_untracked"]) == (True, 6)
+    git(tmp_path, "clone", str(code), "clone")
+    git(tmp_path / "clone", "apply", str(folder.diff))
+    for name, content in written.items():
+        restored = tmp_path / "clone" / name
+        assert restored.exists() == (name in ("sub/new model.py", "sub/deep/parts.py", "sub/settings.yaml"))
+        assert not restored.exists() or restored.read_bytes() == content

@@ -37,8 +37,9 @@ def _warn_of_other_settings(run: Run, checkpoint: Path) -> None:
     cls = type(run.container)
     own = set(cls.param) - set(LightningContainer.param)
     then, now = (_settings(config) for config in (checkpoint.parents[1] / run.folder.config.name, run.folder.config))
-    other = [f"{name} was {then[name]}, is {now[name]}" for name in now if name in own and then.get(name) != now[name]]
-    if then.get("model", "").strip('"').rpartition(":")[2].rpartition(".")[2] == cls.__name__ and other:
+    changed = [name for name in sorted(own & then.keys() & now.keys()) if then[name] != now[name]]
+    if then.get("model", "").strip('"').rpartition(":")[2].rpartition(".")[2] == cls.__name__ and changed:
+        other = (f"{name} was {then[name]}, is {now[name]}" for name in changed)
         log.warning("other settings than the weights were trained with: %s", "; ".join(other))
 
 
