@@ -151,7 +151,7 @@ def _run_recorded(
     plan: Plan, prepared: Prepared, folder: RunFolder, status: StatusFile, context: RunContext
 ) -> RunResult:
     """Run the phases; whatever happens, status.json and run.log say how it ended."""
-    stop = StopSignals(partial(_end_by_force, status))
+    stop = StopSignals(partial(_end_by_force, status, resume_command(folder)))
     try:
         with stop.installed():
             record(plan, prepared, folder)
@@ -172,11 +172,11 @@ def _run_recorded(
     return _result(prepared, folder, status)
 
 
-def _end_by_force(status: StatusFile, state: str, reason: str) -> None:
+def _end_by_force(status: StatusFile, command: str, state: str, reason: str) -> None:
     """Write down how the run ended, while the main thread is stuck; it may still write, so there are no digests."""
     from runner.reports.page import write_report
 
-    say(f"Go on with: {resume_command(status.folder)}")
+    say(f"Go on with: {command}")
     status.update(state=state, exit_reason=reason)
     write_report(status.folder, {})
 

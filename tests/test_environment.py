@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from runner.environment import kept_variables, record_environment, redact, redact_arguments
+from runner.environment import is_secret, kept_variables, record_environment, redact, redact_arguments
 from runner.run_folder import RunFolder
 
 
@@ -248,11 +248,30 @@ def test_no_secret_reaches_the_run_folder(folder: RunFolder, tmp_path: Path, mon
         ("--keep_tokens --l_rate=1", "--keep_tokens --l_rate=1"),
         ("--- a/key b", "--- a/key b"),
         ("nothing: key = 1", "nothing: key = 1"),
+        ('--opts={"password": "a \\" b", "size": 3}', '--opts={"password": "***", "size": 3}'),
+        ("{'api_key':'x', 'tokens': 'y'}", "{'api_key':\"***\", 'tokens': \"***\"}"),
+        ('{"max_tokens": 5, "author": "me"}', '{"max_tokens": 5, "author": "me"}'),
     ],
 )
 def test_secrets_and_nothing_else_are_redacted(text: str, expected: str) -> None:
     """Only the secret part of a text is replaced."""
     assert redact(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        *((name, "x", True) for name in ("password", "db_passwd", "passphrase", "pwd", "auth", "hf_token", "api_keys")),
+        *((name, "x", False) for name in ("tokenizer", "author", "max_tokens_of", "keyword", "pwdx")),
+        ("max_tokens", 512, False),
+        ("tokens", ["a", "b"], True),
+        ("opts", {"deep": {"password": "x"}}, True),
+        ("opts", {"size": 3, "max_tokens": 5}, False),
+    ],
+)
+def test_which_parameters_are_secrets(name: str, value: Any, expected: bool) -> None:
+    """By their names, or by names in a dict; numbers are none."""
+    assert is_secret(name, value) is expected
 
 
 def test_arguments_keep_what_is_no_secret() -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from runner.metrics_file import MetricsFile
-from runner.metrics_table import drop_rows, last_row
+from runner.metrics_table import drop_rows, last_row, metrics_of_epoch
 
 
 @pytest.fixture
@@ -203,6 +203,14 @@ def test_the_last_row_is_metrics_only(path: Path) -> None:
     """last_row leaves out epoch, step and empty cells."""
     write(path, {"epoch": 0, "step": 4, "a": 0.5}, {"epoch": 1, "step": 9, "b": math.inf})
     assert last_row(path) == {"b": math.inf}
+
+
+def test_the_metrics_of_an_epoch(path: Path) -> None:
+    """From all of its rows; of a metric that several have, the last."""
+    write(path, {"epoch": 0, "step": 4, "a": 0.5}, {"epoch": 1, "step": 5, "a": 0.25, "b": 2.0})
+    write(path, {"epoch": 1, "step": 9, "a": 0.125}, {"epoch": 2, "step": 14, "a": 3.0})
+    assert metrics_of_epoch(path, 1) == {"a": 0.125, "b": 2.0}
+    assert metrics_of_epoch(path, 3) == metrics_of_epoch(path.with_name("none.csv"), 0) == {}
 
 
 @pytest.mark.parametrize("name", ["val,loss", 'a "quoted" name', "größe", "two words"])

@@ -162,6 +162,48 @@ def test_the_inference_of_inner_eye_is_collected(tmp_path: Path) -> None:
     assert list(result.details["intervals"]) == ["accuracy"]
 
 
+def test_measures_are_metrics_as_well(tmp_path: Path) -> None:
+    """Beside those that the model logs, so that sweeps and conditions may name them."""
+    result = run_test(make_run(tmp_path, Scored(in_form)))
+    assert set(result.measures) == {"accuracy", "macro_f1", "auc", "ece"}
+    assert result.measures["accuracy"] == pytest.approx(0.9)
+    assert set(result.metrics) == {"test_acc"}
+
+
+@pytest.mark.parametrize("odd", [Tensor.to_sparse, lambda x: torch.quantize_per_tensor(x, 0.1, 0, torch.qint8)])
+def test_tensors_that_numpy_does_not_have(
+    odd: Callable[[Tensor], Tensor], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Are told in a warning; the test itself is good."""
+    run = make_run(tmp_path, Scored(lambda batch, logits: {"logits": odd(logits), "labels": batch[1]}))
+    assert run_test(run).metrics["test_acc"] == pytest.approx(0.9)
+    assert "predictions cannot be evaluated: batch 0: logits: " in caplog.text
+
+
+def test_a_model_that_tells_no_class_apart(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Is told, since its accuracy may look good."""
+    same = torch.tensor([5.0, 0.0])
+    answer = {"names": ["healthy", "ill"]}
+    run = make_run(
+        tmp_path, Scored(lambda batch, logits: answer | {"logits": same.expand_as(logits), "labels": batch[1]})
+    )
+    run_test(run)
+    assert "every item is predicted as healthy" in caplog.text
+    caplog.clear()
+    run_test(make_run(tmp_path / "other", Scored(in_form)))
+    assert "every item" not in caplog.text
+
+
+def test_metrics_of_the_inference(tmp_path: Path) -> None:
+    """What the model says after the last hook, as numbers."""
+
+    class Measuring(Inferring):
+        def get_inference_metrics(self) -> Mapping[str, Any]:
+            return {"test_dice": torch.tensor(0.5)}
+
+    assert infer(make_run(tmp_path, Measuring(in_form))).metrics == {"test_dice": 0.5}
+
+
 def test_half_precision_and_regression(tmp_path: Path) -> None:
     """bfloat16, which NumPy does not have, is no hindrance."""
     run = make_run(

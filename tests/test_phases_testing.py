@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import param
 import pytest
 import torch
 from pytorch_lightning import LightningModule
@@ -90,6 +91,29 @@ def test_weights_of_another_run_without_training(tmp_path: Path) -> None:
     found = str(RunFolder(other).best_checkpoint)
     assert chosen(tmp_path / "run", Sample(src_checkpoint=other, train=False)) == (found, 5.0)
     assert chosen(tmp_path / "run", Sample(src_checkpoint=other)) == ("checkpoints/best.ckpt", 2.0)
+
+
+def test_other_settings_than_the_weights_were_trained_with(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Are told, where the other run was of the same container; the framework's own parameters may differ."""
+    other, mine = RunFolder(tmp_path / "other"), RunFolder(tmp_path / "mine")
+    write(other.best_checkpoint, 5.0)
+    mine.path.mkdir()
+    mine.config.write_text("model: Choosing\nsize: 128  # default\nname_of: a  # default\nnum_epochs: 3  # default\n")
+
+    class Choosing(Sample):
+        size = param.Integer(default=128)
+        name_of = param.String(default="a")
+
+    def said(config: str) -> str:
+        caplog.clear()
+        other.config.write_text(config)
+        chosen(mine.path, Choosing(src_checkpoint=other.path, train=False))
+        return caplog.text
+
+    same = "model: /some/where.py:Choosing\nname_of: a  # command line\nnum_epochs: 9\n"
+    assert "trained with: size was 64, is 128" in said(same + "size: 64  # command line")
+    assert "trained with" not in said(same + "size: 128  # command line")
+    assert "trained with" not in said(same.replace("Choosing", "Another") + "size: 64")
 
 
 def test_weights_that_training_wrote_and_that_are_gone(tmp_path: Path) -> None:

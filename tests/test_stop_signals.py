@@ -260,6 +260,17 @@ def test_another_thread_leaves_the_handlers_alone() -> None:
     assert in_a_thread(work) == [signal.getsignal(signal.SIGTERM)]
 
 
+def test_a_block_that_is_to_come_to_its_end() -> None:
+    """The last files of a run: a signal changes nothing, and is as before afterwards."""
+    code = """
+with StopSignals().deferring():
+    kill(signal.SIGTERM)
+    print("written")
+print(signal.getsignal(signal.SIGTERM) == signal.SIG_DFL)
+"""
+    assert run(code)[0] == ["written", "True"]
+
+
 def test_nothing_is_requested_at_first() -> None:
     """Without a signal stop_if_requested does nothing."""
     stop = StopSignals()

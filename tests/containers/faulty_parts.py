@@ -141,6 +141,8 @@ class Misbehaving(Callback):
     def on_train_batch_end(self, trainer, *_):
         if self.seconds:
             time.sleep(self.seconds)
+        if self.fault == "ends early" and trainer.global_step == self.at:
+            os._exit(0)
         if self.fault == "stubborn" and trainer.global_step == self.at:
             hang()
 
@@ -158,6 +160,10 @@ class Misbehaving(Callback):
         if self.fault == "checkpoints removed":
             for path in Path("checkpoints").glob("*.ckpt"):
                 path.unlink()
+
+    def on_fit_end(self, *_):
+        if self.fault == "fit end raises":
+            raise ValueError("fit end")
 
     def on_exception(self, trainer, module, exception):
         if self.fault == "step raises":

@@ -76,8 +76,15 @@ def test_f4_kill_9_of_one_ends_all(hit: int, tmp_path: Path, undisturbed: dict[s
 
 @pytest.mark.parametrize(
     ("fault", "rank"),
-    [("step raises", 0), ("step raises", 1), ("validation raises", 1), ("nan loss", 1), ("setup raises", 1)],
-    ids=["F5 rank 0", "F5 rank 1", "F5 validation", "F5 loss", "F5 before training"],
+    [
+        ("step raises", 0),
+        ("step raises", 1),
+        ("validation raises", 1),
+        ("nan loss", 1),
+        ("setup raises", 1),
+        ("ends early", 1),
+    ],
+    ids=["F5 rank 0", "F5 rank 1", "F5 validation", "F5 loss", "F5 before training", "F5 no exception"],
 )
 def test_f5_an_exception_in_one_ends_all(fault: str, rank: int, tmp_path: Path) -> None:
     """What one process has to say is in status.json and the last on the terminal, not that others lost it."""
@@ -86,13 +93,23 @@ def test_f5_an_exception_in_one_ends_all(fault: str, rank: int, tmp_path: Path) 
     assert not program.alive
     folder = run_folder(tmp_path)
     said = {"step raises": "ValueError: the step is <b>wrong</b>", "validation raises": "ValueError: validation",
-            "nan loss": "The loss is not finite", "setup raises": "ValueError: no such"}[fault]  # fmt: skip
+            "nan loss": "The loss is not finite", "setup raises": "ValueError: no such",
+            "ends early": "it ended with exit code 0"}[fault]  # fmt: skip
     assert said in status(folder)["exit_reason"]
-    tail = program.output[program.output.rindex("Traceback") :] if fault != "nan loss" else program.output
-    assert said in tail
+    is_plain = fault in ("nan loss", "ends early")
+    assert said in (program.output if is_plain else program.output[program.output.rindex("Traceback") :])
     assert "gloo" not in program.output
-    assert said in (folder / "run.log").read_text()
+    assert said in (folder / "run.log").read_text() or fault == "ends early"
+    assert said.partition("<")[0] in (folder / "report.html").read_text()
+    assert f"--resume={folder.relative_to(tmp_path)}" in program.output
     assert not list(folder.glob(".*.tmp"))
+
+
+def test_f5_an_exception_after_the_training(tmp_path: Path) -> None:
+    """In a process that nothing depends on any more: it is told, and the run is complete."""
+    output = run(tmp_path, *tiny(*TWO, "--fault=fit end raises", "--fault_rank=1"))
+    assert "after the training: The process with rank 1, of 2, failed: ValueError: fit end" in output
+    assert status(run_folder(tmp_path))["state"] == "completed"
 
 
 @needs_root
