@@ -76,10 +76,11 @@ def _short_exponent(text: str) -> str:
 
 def csv_line(cells: Iterable[str]) -> str:
     """Return one line of CSV that no spreadsheet takes for formulas."""
-    return ",".join(map(_csv_cell, cells)) + "\n"
+    return ",".join(map(csv_cell, cells)) + "\n"
 
 
-def _csv_cell(text: str) -> str:
+def csv_cell(text: str) -> str:
+    """Return one cell of such a line."""
     text = cut(text, MAX_CELL) if len(text) > MAX_CELL else text
     is_formula = text.startswith(_FORMULA) and number_of(text) is None and text not in ("-inf", "-nan")
     text = ("'" if is_formula else "") + escaped(text)

@@ -299,3 +299,15 @@ def test_nothing_to_show() -> None:
     """Without an evaluation results.json is as before."""
     assert shown_intervals(None, {"test_acc": 0.9}) == {}
     assert PhaseResult().details == {}
+
+
+def test_no_cell_is_a_formula(tmp_path: Path) -> None:
+    """Spreadsheets would run what names of files and classes say."""
+    run_test(
+        make_run(
+            tmp_path,
+            Scored(lambda b, x: {"logits": x, "labels": b[1], "ids": ["=cmd()"] * len(x), "names": ["-a", "@b"]}),
+        )
+    )
+    text = (tmp_path / "predictions.csv").read_text()
+    assert text.startswith("index,id,label,prediction,score_-a,score_@b\n0,'=cmd(),'-a,'-a,")

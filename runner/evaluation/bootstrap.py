@@ -80,7 +80,8 @@ def proportion_interval(count: int, total: int, resampled: Numbers) -> Interval:
         return percentile_interval(share, resampled)
     centre, scale = share + _Z**2 / (2 * total), 1 + _Z**2 / total
     half = _Z * sqrt(share * (1 - share) / total + (_Z / (2 * total)) ** 2)
-    low, high = max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
+    low = (centre - half) / scale if count else 0.0
+    high = (centre + half) / scale if count < total else 1.0
     return Interval(share, low, high, "Wilson score, as the bootstrap of equal items has no width")
 
 

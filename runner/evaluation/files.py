@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
-import csv
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +12,7 @@ from runner.evaluation.classification import evaluate_classes
 from runner.evaluation.predictions import Predictions
 from runner.evaluation.regression import evaluate_regression
 from runner.plain_text import escaped
+from runner.shown import csv_cell
 
 
 def evaluate(predictions: Predictions, phase: str) -> dict[str, Any]:
@@ -42,22 +41,23 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
     """
     rows = _class_rows(predictions) if predictions.kind == "classification" else _number_rows(predictions)
     with atomic_file(path) as file:
-        csv.writer(codecs.getwriter("utf-8")(file, "backslashreplace"), lineterminator="\n").writerows(rows)
+        file.writelines((",".join(row) + "\n").encode(errors="backslashreplace") for row in rows)
 
 
-def _class_rows(predictions: Predictions) -> Iterator[list[Any]]:
-    names = [escaped(name) for name in predictions.names]
-    yield ["index", "id", "label", "prediction", *(f"score_{name}" for name in names)]
+def _class_rows(predictions: Predictions) -> Iterator[list[str]]:
+    names = [csv_cell(name) for name in predictions.names]
+    yield ["index", "id", "label", "prediction", *(csv_cell(f"score_{name}") for name in predictions.names)]
     predicted = predictions.values.argmax(axis=1)
     for index, scores in enumerate(predictions.values):
         label, prediction = names[predictions.truth[index]], names[predicted[index]]
-        yield [index, escaped(predictions.ids[index]), label, prediction, *(f"{score:.7g}" for score in scores)]
+        yield [str(index), csv_cell(predictions.ids[index]), label, prediction, *(f"{score:.7g}" for score in scores)]
 
 
-def _number_rows(predictions: Predictions) -> Iterator[list[Any]]:
-    names = [escaped(name) for name in predictions.names]
+def _number_rows(predictions: Predictions) -> Iterator[list[str]]:
+    names = predictions.names
     endings = [""] if len(names) == 1 else [f"_{name}" for name in names]
-    yield ["index", "id", *(f"{column}{ending}" for ending in endings for column in ("target", "prediction"))]
+    columns = [csv_cell(f"{column}{ending}") for ending in endings for column in ("target", "prediction")]
+    yield ["index", "id", *columns]
     for index, (targets, values) in enumerate(zip(predictions.truth, predictions.values, strict=True)):
         pairs = (f"{number:.9g}" for pair in zip(targets, values, strict=True) for number in pair)
-        yield [index, escaped(predictions.ids[index]), *pairs]
+        yield [str(index), csv_cell(predictions.ids[index]), *pairs]
