@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.atomic_files import write_text
+from runner.foreign_files import rows_of
 
 KEYS = ("epoch", "step")
 
@@ -77,7 +78,7 @@ class MetricsTable:
         earlier: list[dict[str, str]] = []
         if self._row_start:
             with self.path.open("rb") as file:
-                earlier = _parse(file.read(self._row_start).decode())[1]
+                earlier = parse_table(file.read(self._row_start).decode())[1]
         self._columns += [name for name in self._row if name not in self._columns]
         before = _table(self._columns, earlier)
         write_text(self.path, before + _table(self._columns, [_texts(self._row)], header=False))
@@ -102,15 +103,16 @@ def last_row(path: Path) -> dict[str, float]:
 
 def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     """Return the columns and rows of the file, as texts."""
-    return _parse(path.read_text(encoding="utf-8"))
+    return parse_table(path.read_text(encoding="utf-8"))
 
 
-def _parse(text: str) -> tuple[list[str], list[dict[str, str]]]:
+def parse_table(text: str) -> tuple[list[str], list[dict[str, str]]]:
     """Return columns and rows; a last line that a kill left unfinished is dropped."""
     if not text.endswith("\n"):
         text = text[: text.rfind("\n") + 1]
     reader = csv.DictReader(io.StringIO(text))
-    return list(reader.fieldnames or []), list(reader)
+    rows = list(rows_of(reader))
+    return list(reader.fieldnames or []), rows
 
 
 def _epoch(row: Mapping[str, str]) -> int:
