@@ -149,7 +149,7 @@ def count_axis(name: str, numbers: Iterable[float]) -> Axis:
         name: What is written beside it.
         numbers: What it must have room for; at least one.
     """
-    numbers = list(numbers)
+    numbers = list(map(float, numbers))
     scale = Scale(min(numbers), max(numbers))
     return Axis(name, scale, exact=tuple(each for each in scale.round_numbers() if each.is_integer()))
 
