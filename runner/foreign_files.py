@@ -10,8 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TypeVar
 
-MOST_BYTES = 64 * 2**20
-"""Of a file that is read as a whole."""
+MOST_BYTES = 32 * 2**20
+"""Of a file that is read as a whole; JSON takes up to 20 times that in memory."""
+
+MOST_OF_TABLE = 4 * MOST_BYTES
+"""Bytes of a table, or of the list of all files."""
 
 MOST_ROWS = 500_000
 """Of a table that is read for a page; more are passed over."""

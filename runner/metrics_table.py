@@ -6,6 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -106,12 +107,12 @@ def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     return parse_table(path.read_text(encoding="utf-8"))
 
 
-def parse_table(text: str) -> tuple[list[str], list[dict[str, str]]]:
-    """Return columns and rows; a last line that a kill left unfinished is dropped."""
+def parse_table(text: str, most_rows: int | None = None) -> tuple[list[str], list[dict[str, str]]]:
+    """Return columns and rows, the first *most_rows*; a last line that a kill left unfinished is dropped."""
     if not text.endswith("\n"):
         text = text[: text.rfind("\n") + 1]
     reader = csv.DictReader(io.StringIO(text))
-    rows = list(rows_of(reader))
+    rows = list(islice(rows_of(reader), most_rows))
     return list(reader.fieldnames or []), rows
 
 

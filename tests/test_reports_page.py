@@ -219,7 +219,7 @@ class TestPage:
                 text = report_page(folder, {})
                 assert "</html>" in text, (path, target)
                 if path == folder.metrics:
-                    said = "larger than the 67 MB" if target.name == "huge" else "no regular file"
+                    said = "larger than the 134 MB" if target.name == "huge" else "no regular file"
                     assert f"metrics.csv cannot be read: {said}" in text
             for path in paths:
                 path.unlink()

@@ -72,7 +72,7 @@ def test_what_phases_returns_is_a_copy(folder: RunFolder) -> None:
 
 
 def test_a_second_attempt_knows_of_the_first(folder: RunFolder) -> None:
-    """Phases, epochs and the time of the start are kept, attempts are counted, and how the first one ended is forgotten."""
+    """Phases, epochs and the start are kept, attempts are counted, and how the first one ended is forgotten."""
     first = StatusFile(folder, "Mine")
     first.phase_completed("train", 1.0, None)
     began = "2026-01-02T03:04:05+00:00"

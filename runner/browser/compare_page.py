@@ -10,13 +10,14 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from runner.axes import count_axis, number_axis
 from runner.browser.comparison import Comparison
 from runner.errors import UsageError
-from runner.foreign_files import open_file, read_bytes, read_text, rows_of
+from runner.foreign_files import MOST_OF_TABLE, MOST_ROWS, open_file, read_bytes, read_text, rows_of
 from runner.metrics_table import KEYS, parse_table
 from runner.run_folder import RunFolder
 from runner.shown import format_number, printable
@@ -94,7 +95,7 @@ _Curve = list[tuple[float, float]]
 def _readings(folder: RunFolder) -> dict[str, _Curve]:
     """Return each metric of metrics.csv over epochs counted from 1; of several rows of one epoch the last."""
     try:
-        _, rows = parse_table(read_text(folder.metrics))
+        _, rows = parse_table(read_text(folder.metrics, MOST_OF_TABLE), MOST_ROWS)
     except OSError:
         return {}
     found: dict[str, dict[float, float]] = {}
@@ -201,8 +202,8 @@ def _identity(folder: RunFolder, index: int) -> int | None:
 def _captions(folder: RunFolder) -> dict[int, str]:
     """Return what index.csv says of each image; the first of its maps counts."""
     try:
-        text = io.StringIO(read_text(folder.saliency / "index.csv"), newline="")
-        return dict(reversed([(int(row["index"]), caption) for row in rows_of(csv.DictReader(text))
+        text = io.StringIO(read_text(folder.saliency / "index.csv", MOST_OF_TABLE), newline="")
+        return dict(reversed([(int(row["index"]), caption) for row in islice(rows_of(csv.DictReader(text)), MOST_ROWS)
                               for caption in [" ".join(_words(row))]]))  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError):
         return {}

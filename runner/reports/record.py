@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from runner.folder_lock import is_locked
-from runner.foreign_files import MOST_BYTES, MOST_ROWS, read_bytes, read_text, rows_of
+from runner.foreign_files import MOST_OF_TABLE, MOST_ROWS, read_bytes, read_text, rows_of
 from runner.metrics_table import KEYS
 from runner.reports.log_records import LogRecord, read_log
 from runner.run_folder import RunFolder
@@ -95,7 +95,7 @@ class RunRecord:
     @cached_property
     def metrics(self) -> list[dict[str, float]]:
         """metrics.csv: the numbers of each row that are there, with ``epoch`` (from 0) and ``step``."""
-        rows = rows_of(csv.DictReader(io.StringIO(self._text(self.folder.metrics.name), newline="")))
+        rows = rows_of(csv.DictReader(io.StringIO(self._text(self.folder.metrics.name, MOST_OF_TABLE), newline="")))
         return [row for row in map(_numbers, itertools.islice(rows, MOST_ROWS)) if row.keys() >= set(KEYS)]
 
     @cached_property
@@ -139,7 +139,7 @@ class RunRecord:
         value = self._read(name, lambda: json.loads(read_bytes(self.folder.path / name)))
         return value if isinstance(value, dict) else {}
 
-    def _text(self, name: str, most: int = MOST_BYTES) -> str:
+    def _text(self, name: str, most: int) -> str:
         text: str = self._read(name, lambda: read_text(self.folder.path / name, most)) or ""
         return text.replace("\0", "")
 
