@@ -161,7 +161,7 @@ def test_pipes_devices_and_huge_files_are_not_read(outputs: Path, tmp_path: Path
     elif kind == "huge":
         with target.open("wb") as file:
             file.truncate(3 * 10**9)
-    names = ("index.csv", "maps/000003.npz", "overlays/000003.png")
+    names = ("index.csv", "maps/000000.npz", "overlays/000000.png")
     own = (folder.diff, folder.metrics, folder.environment, folder.results, folder.labels, folder.path / ".lock")
     for path in (*own, *(folder.saliency / name for name in names)):
         path.unlink(missing_ok=True)
