@@ -53,12 +53,15 @@ class Scale:
         """Return places of round numbers with the numbers; at least one."""
         if self._is_point():
             return [(0.5, _exactly(self.low))]
-        return [(self.fraction(number), format_exact(number)) for number in self._round_numbers()]
+        return [(self.fraction(number), format_exact(number)) for number in self.round_numbers()]
 
     def _is_point(self) -> bool:
         return self.high - self.low <= max(1e-12 * max(abs(self.low), abs(self.high)), 1e-300)
 
-    def _round_numbers(self) -> list[float]:
+    def round_numbers(self) -> list[float]:
+        """Return a few round numbers on the scale; the one that there is where it has no length."""
+        if self._is_point():
+            return [self.low]
         if self.is_log:
             first, last = math.ceil(math.log10(self.low) - 1e-9), math.floor(math.log10(self.high) + 1e-9)
             if last - first >= 2:
@@ -137,6 +140,18 @@ def number_axis(
     labels = tuple((place, _label(text)) for text, place in places.items())
     start = len(texts) * _SLOT + 0.04 if texts else 0.0
     return Axis(name, Scale.of(numbers, is_log=is_log), places, labels, start, tuple(numbers) if is_exact else ())
+
+
+def count_axis(name: str, numbers: Iterable[float]) -> Axis:
+    """Return an axis for what is counted, such as epochs: it is never logarithmic, and its ticks are whole numbers.
+
+    Args:
+        name: What is written beside it.
+        numbers: What it must have room for; at least one.
+    """
+    numbers = list(map(float, numbers))
+    scale = Scale(min(numbers), max(numbers))
+    return Axis(name, scale, exact=tuple(each for each in scale.round_numbers() if each.is_integer()))
 
 
 def parameter_axis(name: str, values: Sequence[str | None], *, is_log: bool = False) -> Axis:

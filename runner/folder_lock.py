@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from runner.atomic_files import write_text
+from runner.foreign_files import open_file
 from runner.stop_signals import say
 
 LOCK_NAME = ".lock"
@@ -24,6 +25,8 @@ LEASE_SECONDS = 60.0
 """A lease that did not change for so long, by the observer's own monotonic clock, has no owner any more."""
 
 RENEW_SECONDS = 10.0
+
+_LEASE_BYTES = 100
 
 NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ncpfs", "ceph", "glusterfs"})
 """Where ``flock`` may hold on one machine only, or not at all."""
@@ -133,15 +136,14 @@ def is_locked(folder: Path) -> bool:
     if _is_leased(folder / LEASE_NAME):
         return True
     try:
-        descriptor = os.open(folder / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
+        file = open_file(folder / LOCK_NAME)
     except OSError:
         return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
     return False
 
 
@@ -240,8 +242,11 @@ class _Lease:
 
 
 def _read(path: Path) -> str:
+    if not path.is_file():
+        return ""
     try:
-        return path.read_text(encoding="utf-8")
+        with open_file(path) as file:
+            return file.read(_LEASE_BYTES).decode("utf-8", "replace")
     except FileNotFoundError:
         return ""
 

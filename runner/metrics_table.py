@@ -6,10 +6,12 @@ import csv
 import io
 import math
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from runner.atomic_files import write_text
+from runner.foreign_files import rows_of
 
 KEYS = ("epoch", "step")
 
@@ -77,7 +79,7 @@ class MetricsTable:
         earlier: list[dict[str, str]] = []
         if self._row_start:
             with self.path.open("rb") as file:
-                earlier = _parse(file.read(self._row_start).decode())[1]
+                earlier = parse_table(file.read(self._row_start).decode())[1]
         self._columns += [name for name in self._row if name not in self._columns]
         before = _table(self._columns, earlier)
         write_text(self.path, before + _table(self._columns, [_texts(self._row)], header=False))
@@ -115,15 +117,16 @@ def _metrics(row: Mapping[str, str]) -> dict[str, float]:
 
 def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     """Return the columns and rows of the file, as texts."""
-    return _parse(path.read_text(encoding="utf-8"))
+    return parse_table(path.read_text(encoding="utf-8"))
 
 
-def _parse(text: str) -> tuple[list[str], list[dict[str, str]]]:
-    """Return columns and rows; a last line that a kill left unfinished is dropped."""
+def parse_table(text: str, most_rows: int | None = None) -> tuple[list[str], list[dict[str, str]]]:
+    """Return columns and rows, the first *most_rows*; a last line that a kill left unfinished is dropped."""
     if not text.endswith("\n"):
         text = text[: text.rfind("\n") + 1]
     reader = csv.DictReader(io.StringIO(text))
-    return list(reader.fieldnames or []), list(reader)
+    rows = list(islice(rows_of(reader), most_rows))
+    return list(reader.fieldnames or []), rows
 
 
 def _epoch(row: Mapping[str, str]) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 from runner.atomic_files import sync_folder, write_json
 from runner.errors import RunFailedError, UsageError
 from runner.folder_lock import FolderLock
+from runner.foreign_files import read_bytes
 
 RUN_FOLDER_VARIABLE = "LIGHTCASE_RUN_FOLDER"
 """Environment variable through which the processes of one run find its folder."""
@@ -243,7 +244,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(read_bytes(path))
     except ValueError:  # not even text
         raise RunFailedError(f"{path} is damaged: it is no JSON.") from None
     return value if isinstance(value, dict) else {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,10 +15,13 @@ from typing import Any
 from runner.checkpoint_files import check_checkpoint_file
 from runner.errors import CheckpointError, RunFailedError
 from runner.folder_lock import LEASE_NAME, LOCK_NAME
+from runner.foreign_files import open_file
 from runner.run_folder import RunFolder
 from runner.sealed_files import read_sealed, write_sealed
 
 log = logging.getLogger(__name__)
+
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -53,8 +57,8 @@ def digests_of(folder: RunFolder, leave_out: Collection[str] = ()) -> dict[str, 
 def recorded_digests(folder: RunFolder) -> dict[str, str] | None:
     """Return what digests.json says; None where there is none, or it is damaged."""
     try:
-        return dict(read_sealed(folder.digests)["files"])
-    except (OSError, RunFailedError, KeyError, TypeError, ValueError):
+        return _recorded(folder)
+    except (OSError, RunFailedError):
         return None
 
 
@@ -99,17 +103,50 @@ def unseal_run(folder: RunFolder) -> None:
 
 def check_run(folder: RunFolder) -> Findings:
     """Compare every file of a run with its digest; where there are none, checkpoints with those they hold."""
-    if not folder.digests.is_file():
+    if not os.path.lexists(folder.digests):
         paths = sorted(folder.checkpoints.glob("*.ckpt"))
         damaged = [each for each in paths if not _is_whole_checkpoint(each)]
         return Findings(False, len(paths), tuple(each.relative_to(folder.path).as_posix() for each in damaged))
     try:
-        recorded: dict[str, Any] = read_sealed(folder.digests)["files"]
-    except (RunFailedError, KeyError):
+        recorded = _recorded(folder)
+    except (OSError, RunFailedError):
         return Findings(True, 0, damaged=(folder.digests.name,))
-    there = {name for name in recorded if (folder.path / name).is_file()}
+    there = {name for name in recorded if _is_file(folder.path / name)}
     damaged_names = sorted(name for name in there if file_digest(folder.path / name) != recorded[name])
     return Findings(True, len(recorded), tuple(damaged_names), tuple(sorted(recorded.keys() - there)))
+
+
+def _recorded(folder: RunFolder) -> dict[str, str]:
+    """Return what digests.json says.
+
+    Raises:
+        RunFailedError: it is damaged, or names something else than files of the run.
+        OSError: it cannot be read.
+    """
+    files = read_sealed(folder.digests).get("files")
+    if not isinstance(files, dict) or not all(_is_name(name) and _is_digest(each) for name, each in files.items()):
+        raise RunFailedError(f"{folder.digests} is damaged: it does not hold names of files with their digests.")
+    return files
+
+
+def _is_name(name: str) -> bool:
+    """Tell whether *name* can be that of a file below the run folder."""
+    try:
+        is_possible = b"\0" not in os.fsencode(name)
+    except UnicodeEncodeError:  # half a character, which no file name gives
+        return False
+    return is_possible and all(part not in ("", ".", "..") for part in name.split("/"))
+
+
+def _is_digest(value: Any) -> bool:
+    return isinstance(value, str) and _DIGEST.fullmatch(value) is not None
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # too long a name
+        return False
 
 
 def file_digest(path: Path) -> str:
@@ -134,8 +171,9 @@ def finish_wandb(folder: RunFolder) -> None:
 
 def _is_whole_checkpoint(path: Path) -> bool:
     try:
+        open_file(path).close()  # a pipe would be waited for
         check_checkpoint_file(path)
-    except CheckpointError:
+    except (CheckpointError, OSError):
         return False
     return True
 

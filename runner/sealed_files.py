@@ -12,6 +12,7 @@ from typing import Any
 
 from runner.atomic_files import finite, sync_folder, temporary_name
 from runner.errors import RunFailedError
+from runner.foreign_files import MOST_OF_TABLE, read_bytes
 
 
 def write_sealed(path: Path, body: dict[str, Any]) -> bool:
@@ -67,7 +68,7 @@ def read_sealed(path: Path) -> dict[str, Any]:
         OSError: it cannot be read.
     """
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(read_bytes(path, MOST_OF_TABLE))
         body: dict[str, Any] = record["body"]
         is_whole = isinstance(body, dict) and record["sha256"] == digest(body)
     except (ValueError, KeyError, TypeError):

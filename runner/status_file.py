@@ -37,7 +37,7 @@ class StatusFile:
             "exit_reason": None,
             "pid": os.getpid(),
             "host": socket.gethostname(),
-            "started": _now(),
+            "started": earlier.get("started") or _now(),  # of the first attempt
         }
         self.update()
 

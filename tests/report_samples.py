@@ -69,6 +69,7 @@ def make_run(
     saliency = {
         "metrics": {"num_images": num_images, "deletion_auc": 0.1, "random_deletion_auc": 0.4},
         "method": "RISE",
+        "split": "test",
     }
     write(folder.results, {"train": train, "test": test, "saliency": saliency})
     rows = [f"{n},{30 * n + 29},{1 / (n + 1)},{1.2 / (n + 1)},{0.5 + n / 10}" for n in range(5)]

@@ -284,3 +284,16 @@ def test_file_systems_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert is_on_network(tmp_path)
     monkeypatch.setattr(folder_lock, "file_system", lambda *_: "tmpfs")
     assert not is_on_network(tmp_path)
+
+
+@pytest.mark.parametrize("name", [".lock", ".lease"])
+def test_a_pipe_is_no_lock(tmp_path: Path, name: str) -> None:
+    """Nor is it waited for."""
+    os.mkfifo(tmp_path / name)
+    assert not is_locked(tmp_path)
+
+
+def test_a_huge_lease_is_not_read_whole(tmp_path: Path) -> None:
+    with (tmp_path / ".lease").open("wb") as file:
+        file.truncate(3 * 10**9)
+    assert is_locked(tmp_path)

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from runner.axes import count_axis
 from runner.experiment import RunResult
 from runner.reports.charts import MOST_POINTS, Series, line_chart
 from runner.reports.chosen_maps import MOST_IMAGES
-from runner.reports.log_records import read_log, users_part
+from runner.reports.log_records import LogRecord, read_log, users_part
 from runner.reports.page import (
     rebuild_report,
     remove_report,
@@ -60,7 +64,7 @@ class TestPage:
             "Confusion matrix", "ECE 0.047", "predictions.csv", "12 explained",
             "correlation of the maps with one another",
             "num_epochs 8 100 command line", "train 7.5 s", "20 steps/s", "500 MB", "2 GB", "skipped: nothing to infer",
-            "2 times train: something is odd", "--resume=", "--config=", "--saliency_limit=None",
+            "2 times train: something is odd", "--resume=", "--config=",
             "checkpoints/last.ckpt 5 kB",
         ):  # fmt: skip
             assert words in page.text.replace("\u00a0", " "), words
@@ -199,6 +203,59 @@ class TestPage:
                 assert "Saliency maps" in report_page(folder, {}), (file.name, odd)
                 file.write_text(before)
 
+    def test_pipes_devices_and_huge_files_are_not_read(self, tmp_path: Path) -> None:
+        """In the place of each file in turn, then of all; a page needs no more time and memory for it."""
+        folder = make_run(tmp_path / "run", num_images=2, state="running")
+        (folder.path / ".lock").touch()
+        (folder.saliency / "failures.csv").touch()
+        paths = [each for each in folder.path.rglob("*") if each.is_file()]
+        os.mkfifo(tmp_path / "pipe")
+        with (tmp_path / "huge").open("wb") as file:
+            file.truncate(3 * 10**9)
+        for target in (tmp_path / "pipe", Path("/dev/zero"), tmp_path / "huge"):
+            for path in paths:
+                put_aside(path)
+                path.symlink_to(target)
+                text = report_page(folder, {})
+                assert "</html>" in text, (path, target)
+                if path == folder.metrics:
+                    said = "larger than the 134 MB" if target.name == "huge" else "no regular file"
+                    assert f"metrics.csv cannot be read: {said}" in text
+            for path in paths:
+                path.unlink()
+                path.with_name(path.name + "~").rename(path)
+
+    @pytest.mark.parametrize(("name", "value"), [("confusion", [[math.nan, None], [1, 2]]), ("classes", 5)])
+    def test_an_odd_number_in_the_evaluation_leaves_the_other_pictures(
+        self, tmp_path: Path, name: str, value: object
+    ) -> None:
+        folder = make_run(tmp_path / "run", num_images=0)
+        change(folder.evaluation, **{name: value})
+        page = page_of(folder)
+        assert "Confusion matrix" not in page.text
+        assert "ECE 0.047" in page.text
+        assert "test_acc 0.93" in page.text.replace("\u00a0", " ")
+
+    def test_odd_rows_and_a_huge_best_epoch_leave_the_curves(self, tmp_path: Path) -> None:
+        folder = make_run(tmp_path / "run", num_images=0)
+        folder.metrics.write_text(folder.metrics.read_text() + f"5,150,{'9' * 200_000},1,1\n6,160,0.25,1,1\n")
+        train = json.loads(folder.results.read_text())["train"]
+        change(folder.results, train=train | {"best": {"epoch": 10**400, "monitor": "val_loss"}})
+        text = report_page(folder, {})
+        assert "train_loss ends at 0.25" in text
+        assert "cannot be" not in text
+
+    def test_many_parameters_are_cut(self, tmp_path: Path) -> None:
+        folder = make_run(tmp_path / "run", num_images=0)
+        folder.config.write_text("".join(f"p{n}: {n}  # command line, default 0\n" for n in range(30_000)))
+        text = report_page(folder, {})
+        assert len(text) < 600_000
+        assert "29,000 more are in config.yaml." in text
+
+
+def put_aside(path: Path) -> None:
+    path.rename(path.with_name(path.name + "~"))
+
 
 class TestSizeAndChoice:
     def test_64_maps_of_noise_need_less_than_a_megabyte(self, tmp_path: Path) -> None:
@@ -286,6 +343,22 @@ class TestCharts:
         assert chart is not None
         assert chart.svg.count("L") < MOST_POINTS + 20
 
+    @pytest.mark.parametrize(("last", "ticks"), [(1, "1"), (2, "1 2"), (3, "1 2 3"), (300, "100 200 300")])
+    def test_epochs_are_whole_numbers(self, last: int, ticks: str) -> None:
+        """And lie as far apart as they are, also where there are many."""
+        axis = count_axis("epoch", range(1, last + 1))
+        assert " ".join(text for _, text in axis.ticks) == ticks
+        assert axis.place((last + 1) / 2) == 0.5
+
+    def test_a_line_has_its_name_where_the_title_is_another(self, tmp_path: Path) -> None:
+        folder = make_run(tmp_path / "run", num_images=0)
+        folder.metrics.write_text("epoch,step,train_loss,lr\n0,1,3,1\n1,2,2,1\n")
+        text = report_page(folder, {})
+        assert re.findall(r'<h3>(\w+)</h3>\n<div class="legend"><span><i class="s0"></i>(\w+)<', text) == [
+            ("loss", "train_loss")
+        ]
+        assert "<h3>lr</h3>" in text
+
     def test_logged_steps_are_drawn_over_steps(self, tmp_path: Path) -> None:
         folder = make_run(tmp_path / "run", num_images=0)
         folder.metrics.write_text("epoch,step,loss_step\n0,1,3\n0,2,2\n1,3,1\n")
@@ -301,12 +374,51 @@ class TestLog:
         assert [each.is_warning for each in records] == [False, True, True, False, False]
         assert records[-1].traceback.startswith("Traceback")
 
+    def test_noise_of_libraries_is_told_in_one_pass(self) -> None:
+        """Whatever it says."""
+        text = "site-packages " * 20_000
+        record = LogRecord("", "WARNING", "train", "py.warnings", text)
+        started = time.perf_counter()
+        assert record.is_warning
+        assert replace(record, text=f"{text}: odd").is_of_library
+        assert time.perf_counter() - started < 1
+
+    @pytest.mark.parametrize(
+        ("kept", "words"),
+        [
+            (slice(3, 4), "No warnings but those of libraries in the log below."),
+            (slice(0, 1), "There were no warnings."),
+        ],
+    )
+    def test_no_warnings_but_those_of_libraries(self, tmp_path: Path, kept: slice, words: str) -> None:
+        folder = make_run(tmp_path / "run", num_images=0)
+        lines = LOG.splitlines(keepends=True)
+        folder.log.write_text("".join(lines[kept]))
+        assert words in page_of(folder).text
+        if kept.start:
+            folder.log.write_text("".join(lines[kept] + lines[:1] * 50))
+            assert "No warnings but those of libraries in run.log." in page_of(folder).text
+
     def test_a_traceback_begins_at_the_users_code(self) -> None:
         ours = '  File "/x/site-packages/pytorch_lightning/a.py", line 1, in a\n    b()\n'
         users = '  File "/x/model.py", line 3, in b\n    c()\nValueError: 3'
         head = "Traceback (most recent call last):\n"
         assert users_part(head + ours + ours + users) == head + users
         assert users_part(head + ours + "ValueError") == head + ours + "ValueError"
+
+
+class TestCommands:
+    @pytest.mark.parametrize(
+        ("images", "items", "is_offered"), [(64, 100, True), (64, 64, False), (12, 100, False), (None, 100, True)]
+    )
+    def test_all_images_are_offered_where_some_were_left_out(
+        self, tmp_path: Path, images: int | None, items: int, is_offered: bool
+    ) -> None:
+        """Of a limit of 64; where the phase did not end, nobody knows."""
+        folder = make_run(tmp_path / "run", num_images=0)
+        saliency = {"metrics": {} if images is None else {"num_images": images}, "split": "test"}
+        change(folder.results, test={"metrics": {}, "num_items": items}, saliency=saliency)
+        assert ("explain all images, not only 64" in page_of(folder).text) == is_offered
 
 
 class TestFiles:

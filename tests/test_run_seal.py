@@ -1,5 +1,6 @@
 """digests.json: every file of a run that ended is known by its bytes."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,8 @@ import pytest
 from runner.checkpoint_files import write_checkpoint_file
 from runner.errors import RunFailedError
 from runner.run_folder import RunFolder
-from runner.run_seal import check_run, seal_run, unseal_run
+from runner.run_seal import Findings, check_run, recorded_digests, seal_run, unseal_run
+from runner.sealed_files import write_sealed
 from tests.test_checkpoint_files import in_pieces, write
 
 
@@ -89,3 +91,40 @@ def test_sealed_again(folder: RunFolder) -> None:
     seal_run(folder)
     assert check_run(folder).is_whole
     assert check_run(folder).num_files == 5
+
+
+GOOD = "0" * 64
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        [1], 5, None, {"a": 5}, {"a": "b"}, {"a\0": GOOD}, {"\ud800": GOOD}, {"": GOOD}, {"/etc/hostname": GOOD},
+        {"../../../../etc/hostname": GOOD}, {"a/../../b": GOOD}, {"a//b": GOOD},
+    ],
+)  # fmt: skip
+def test_odd_digests_are_damaged(folder: RunFolder, files: object) -> None:
+    """However well they are sealed; nothing outside of the folder is read."""
+    folder.digests.unlink()
+    write_sealed(folder.digests, {"files": files})
+    assert recorded_digests(folder) is None
+    assert check_run(folder) == Findings(True, 0, damaged=("digests.json",))
+
+
+def test_odd_names_of_files(folder: RunFolder) -> None:
+    """One that no file can have is missing; bytes that are no text, and dots, are good names."""
+    for name in (b"\xff.txt", b"..a", b"a..b"):
+        Path(os.fsdecode(os.path.join(os.fsencode(folder.path), name))).write_text("")  # noqa: PTH118 - of bytes
+    seal_run(folder)
+    assert check_run(folder).is_whole
+    folder.digests.unlink()
+    write_sealed(folder.digests, {"files": {"a" * 5000: GOOD}})
+    assert check_run(folder).missing == ("a" * 5000,)
+
+
+@pytest.mark.parametrize("name", ["digests.json", "checkpoints/last.ckpt"])
+def test_a_pipe_is_not_waited_for(folder: RunFolder, name: str) -> None:
+    folder.digests.unlink()
+    (folder.path / name).unlink(missing_ok=True)
+    os.mkfifo(folder.path / name)
+    assert check_run(folder).damaged == (name,)

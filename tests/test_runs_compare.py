@@ -1,6 +1,7 @@
 """``runs compare``: what differs and nothing else, on the terminal and on the page."""
 
 import json
+import os
 import shutil
 import struct
 import subprocess
@@ -148,3 +149,23 @@ def test_damaged_curves(outputs: Path, content: bytes) -> None:
     (paths[0] / "saliency" / "index.csv").write_bytes(content)
     (paths[0] / "environment.json").write_text(json.dumps({"a": {"b": {"c": 1}}, "git": [1], "packages": "x"}))
     assert "Saliency maps" in compare_page(compare(paths, outputs))
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "huge"])
+def test_pipes_devices_and_huge_files_are_not_read(outputs: Path, tmp_path: Path, kind: str) -> None:
+    """Of a run that somebody else made, in the place of any file."""
+    folder = RunFolder(sorted(outputs.glob("2*"))[1])
+    target = Path("/dev/zero") if kind == "device" else tmp_path / kind
+    if kind == "pipe":
+        os.mkfifo(target)
+    elif kind == "huge":
+        with target.open("wb") as file:
+            file.truncate(3 * 10**9)
+    names = ("index.csv", "maps/000000.npz", "overlays/000000.png")
+    own = (folder.diff, folder.metrics, folder.environment, folder.results, folder.labels, folder.path / ".lock")
+    for path in (*own, *(folder.saliency / name for name in names)):
+        path.unlink(missing_ok=True)
+        path.symlink_to(target)
+    found = compare(sorted(outputs.glob("2*"))[:2], tmp_path)
+    assert "not compared: uncommitted.diff of a run cannot be read: " in found.code[0][1].summary
+    assert "</html>" in compare_page(found)

@@ -72,14 +72,17 @@ def test_what_phases_returns_is_a_copy(folder: RunFolder) -> None:
 
 
 def test_a_second_attempt_knows_of_the_first(folder: RunFolder) -> None:
-    """Phases and epochs are kept, attempts are counted, and how the first one ended is forgotten."""
+    """Phases, epochs and the start are kept, attempts are counted, and how the first one ended is forgotten."""
     first = StatusFile(folder, "Mine")
     first.phase_completed("train", 1.0, None)
-    first.update(state="interrupted", exit_reason="stopped by signal 15", phase="test", epochs_finished=5)
+    began = "2026-01-02T03:04:05+00:00"
+    first.update(
+        state="interrupted", exit_reason="stopped by signal 15", phase="test", epochs_finished=5, started=began
+    )
     second = StatusFile(folder, "Mine")
     status = read(folder)
     assert (status["state"], status["phase"], status["exit_reason"]) == ("running", "start", None)
-    assert (status["attempts"], status["epochs_finished"]) == (2, 5)
+    assert (status["attempts"], status["epochs_finished"], status["started"]) == (2, 5, began)
     assert list(second.phases) == ["train"]
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from runner.browser.records import read_environment
 from runner.environment import GitError, git
+from runner.foreign_files import read_text
 from runner.run_folder import RunFolder
 
 _COMMIT = re.compile(r"[0-9a-f]{40,64}")
@@ -39,14 +40,18 @@ def code_diff(one: RunFolder, other: RunFolder, repository: Path) -> CodeDiff:
         repository: A folder of the repository that the runs came from.
     """
     commits = [_commit(run) for run in (one, other)]
-    if commits[0] == commits[1] and _text(one.diff) == _text(other.diff):
+    try:
+        texts = [_text(run.diff) for run in (one, other)]
+    except OSError as error:
+        return CodeDiff(f"not compared: {Path(error.filename).name} of a run cannot be read: {error.strerror}")
+    if commits[0] == commits[1] and texts[0] == texts[1]:
         same = f"both at {commits[0][:10]}" if commits[0] else "no git, no saved changes"
         return CodeDiff(f"the same: {same}")
     try:
         lines = _between(repository, one, other, commits)
         summary = "from the first to the second"
     except (GitError, OSError, ValueError):
-        before, after = _text(one.diff).splitlines(), _text(other.diff).splitlines()
+        before, after = (text.splitlines() for text in texts)
         lines = list(difflib.unified_diff(before[:_MOST_LINES], after[:_MOST_LINES], "first", "second", lineterm=""))
         moved = f"{commits[0][:10] or 'no commit'} and {commits[1][:10] or 'no commit'}"
         same = "the commit is the same" if commits[0] == commits[1] else f"commits {moved}, which are not both here"
@@ -85,6 +90,6 @@ def _commit(run: RunFolder) -> str:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8", "replace")
-    except OSError:
+        return read_text(path)
+    except FileNotFoundError:
         return ""

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import base64
 import csv
+import io
 import math
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from runner.axes import number_axis
+from runner.axes import count_axis, number_axis
 from runner.browser.comparison import Comparison
 from runner.errors import UsageError
-from runner.metrics_table import KEYS, read_table
+from runner.foreign_files import MOST_OF_TABLE, MOST_ROWS, open_file, read_bytes, read_text, rows_of
+from runner.metrics_table import KEYS, parse_table
 from runner.run_folder import RunFolder
 from runner.shown import format_number, printable
 from runner.svg import Frame, Place, dot, path, svg
@@ -75,8 +78,13 @@ def check_page(page: Path) -> None:
     """
     if not page.parent.is_dir():
         raise UsageError(f"There is no folder {page.parent} to write {page.name} to.")
-    if page.exists() and not (page.is_file() and _GENERATOR in page.read_bytes()[:1000]):
+    if page.exists() and not (page.is_file() and _GENERATOR in _beginning(page)):
         raise UsageError(f"{page} is something else; choose another place with --html=FILE.")
+
+
+def _beginning(page: Path) -> bytes:
+    with open_file(page) as file:
+        return file.read(1000)
 
 
 # --- curves -----------------------------------------------------------------------------------------------------------
@@ -87,8 +95,8 @@ _Curve = list[tuple[float, float]]
 def _readings(folder: RunFolder) -> dict[str, _Curve]:
     """Return each metric of metrics.csv over epochs counted from 1; of several rows of one epoch the last."""
     try:
-        _, rows = read_table(folder.metrics)
-    except (OSError, ValueError, csv.Error):
+        _, rows = parse_table(read_text(folder.metrics, MOST_OF_TABLE), MOST_ROWS)
+    except OSError:
         return {}
     found: dict[str, dict[float, float]] = {}
     for row in rows:
@@ -116,7 +124,7 @@ def _curves(curves: Sequence[Mapping[str, _Curve]], letters: Sequence[str]) -> l
 
 def _curve(name: str, lines: Sequence[_Curve], letters: Sequence[str]) -> str:
     points = [point for line in lines for point in line]
-    x = number_axis("epoch", [point[0] for point in points], is_exact=len({point[0] for point in points}) <= 6)
+    x = count_axis("epoch", [point[0] for point in points])
     y = number_axis(name, [point[1] for point in points])
     frame = Frame(400, 220, x, y, "epoch", "")
     parts = frame.drawn()
@@ -156,7 +164,7 @@ def _maps(folders: Sequence[RunFolder], letters: Sequence[str]) -> tuple[list[tu
         if len(images) > 1:
             num_other += 1
             continue
-        contents = [pictures[place][index].read_bytes() for place in having]
+        contents = [_content(pictures[place][index]) for place in having]
         size += sum(map(len, contents))
         if size > MOST_BYTES or (len(found) + 1) * len(folders) > MOST_PICTURES:
             break
@@ -175,22 +183,29 @@ def _pictures(folder: RunFolder) -> dict[int, Path]:
     return {int(each.stem): each for each in files if each.stem.isdecimal() and len(each.stem) < 12}
 
 
+def _content(picture: Path) -> bytes:
+    try:
+        return read_bytes(picture, MOST_BYTES)
+    except OSError:
+        return b""
+
+
 def _identity(folder: RunFolder, index: int) -> int | None:
     """Return the checksum of the image's pixels that lies beside its map; None where it has no file of its own."""
     try:
-        with zipfile.ZipFile(folder.saliency / "maps" / f"{index:06d}.npz") as archive:
+        with open_file(folder.saliency / "maps" / f"{index:06d}.npz") as file, zipfile.ZipFile(file) as archive:
             return archive.getinfo("image.npy").CRC
-    except (OSError, KeyError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, NotImplementedError, zipfile.BadZipFile):
         return None
 
 
 def _captions(folder: RunFolder) -> dict[int, str]:
     """Return what index.csv says of each image; the first of its maps counts."""
     try:
-        with (folder.saliency / "index.csv").open(encoding="utf-8", newline="") as file:
-            return dict(reversed([(int(row["index"]), caption) for row in csv.DictReader(file)
-                                  for caption in [" ".join(_words(row))]]))  # fmt: skip
-    except (OSError, ValueError, KeyError, TypeError, csv.Error):
+        text = io.StringIO(read_text(folder.saliency / "index.csv", MOST_OF_TABLE), newline="")
+        return dict(reversed([(int(row["index"]), caption) for row in islice(rows_of(csv.DictReader(text)), MOST_ROWS)
+                              for caption in [" ".join(_words(row))]]))  # fmt: skip
+    except (OSError, ValueError, KeyError, TypeError):
         return {}
 
 

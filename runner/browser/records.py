@@ -13,6 +13,7 @@ from typing import Any
 
 from runner.errors import RunFailedError
 from runner.folder_lock import is_locked
+from runner.foreign_files import read_bytes, read_text
 from runner.run_folder import RunFolder
 
 MISSING = object()
@@ -25,6 +26,7 @@ KILLED = "killed"
 _CONFIG_LINE = re.compile(r"^(\w+): (.*)  # (.*)$", re.MULTILINE)
 _TIME_IN_NAME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d)(\d\d)(\d\d)Z_")
 _LONGEST = 10_000
+_MOST_OF_CONFIG = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,7 @@ def live_state(record: RunRecord) -> str:
 def config_values(folder: RunFolder) -> Iterator[tuple[str, Any, str]]:
     """Yield name, value and who set it of each parameter in config.yaml."""
     try:
-        text = folder.config.read_bytes().decode("utf-8", "replace")
+        text = read_text(folder.config, _MOST_OF_CONFIG)
     except OSError:
         return
     for name, value, origin in _CONFIG_LINE.findall(text):
@@ -151,7 +153,7 @@ def config_values(folder: RunFolder) -> Iterator[tuple[str, Any, str]]:
 def read_environment(folder: RunFolder) -> dict[str, Any]:
     """Return what environment.json holds; nothing where it is missing or damaged."""
     try:
-        value = json.loads(folder.environment.read_bytes())
+        value = json.loads(read_bytes(folder.environment))
     except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}

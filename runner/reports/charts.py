@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from runner.axes import Axis, number_axis
+from runner.axes import Axis, count_axis, number_axis
 from runner.shown import format_number
 from runner.svg import MOST_ELEMENTS, Frame, Place, dot, line, path, svg, text
 
@@ -40,7 +40,7 @@ class Chart:
     svg: str
     caption: str = ""
     legend: list[str] = field(default_factory=list)
-    """Names of the lines s0, s1, ..., where there are several."""
+    """Names of the lines s0, s1, ...; one that says no more than the title is not shown."""
 
 
 def line_chart(title: str, series: Sequence[Series], x_name: str, *, mark: float | None = None) -> Chart | None:
@@ -55,7 +55,7 @@ def line_chart(title: str, series: Sequence[Series], x_name: str, *, mark: float
     points = [point for each in series for point in each.points if math.isfinite(point[1])]
     if not points:
         return None
-    frame = Frame(_WIDTH, _HEIGHT, number_axis(x_name, [x for x, _ in points]),
+    frame = Frame(_WIDTH, _HEIGHT, count_axis(x_name, [x for x, _ in points]),
                   number_axis(title, [y for _, y in points]), x_name, "")  # fmt: skip
     parts = frame.drawn()
     if mark is not None and min(points)[0] <= mark <= max(points)[0]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import io
+import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from runner.foreign_files import MOST_OF_TABLE, MOST_ROWS, read_text, rows_of
 from runner.reports.record import number_or_nan
 from runner.saliency.explanation import OK
 from runner.saliency.index_table import MEASURES, index_rows
@@ -76,12 +79,14 @@ class MapRow:
 def read_rows(folder: SaliencyFolder) -> tuple[list[MapRow], int]:
     """Return a row per image, by index, and the number of images.
 
-    Where a run ended before its index.csv was written, they are from the maps themselves: of some, evenly spread.
+    Where there is no index.csv that can be read, as when a run ended before it was written, they are from the maps
+    themselves: of some, evenly spread.
     """
-    if not folder.index.is_file():
+    try:
+        text = io.StringIO(read_text(folder.index, MOST_OF_TABLE), newline="")
+    except OSError:
         return _rows_of_maps(folder)
-    with folder.index.open(newline="", encoding="utf-8", errors="replace") as file:
-        rows = _main_rows(map(_row, csv.DictReader(file)))
+    rows = _main_rows(map(_row, itertools.islice(rows_of(csv.DictReader(text)), MOST_ROWS)))
     return rows, len(rows)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from runner.command_line import program_name
 from runner.plain_text import escaped
-from runner.reports.record import RunRecord
+from runner.reports.record import RunRecord, number_or_nan
 from runner.run_folder import RunFolder
 from runner.run_record import resume_command, shown
 
@@ -42,12 +44,24 @@ def _saliency(record: RunRecord) -> list[Command]:
     if values.get("saliency_method", '"none"').strip('"') == "none":
         return [Command("make saliency maps of it", f"{resume} --saliency_method=rise")] if values else []
     found = []
-    if (limit := values.get("saliency_limit", "null")) != "null":
+    if (limit := values.get("saliency_limit", "null")) != "null" and not _all_are_explained(record, values):
         found.append(Command(f"explain all images, not only {limit}", f"{resume} --saliency_limit=None"))
     if "randomization" not in values.get("saliency_checks", "randomization"):
         checks = "deletion,insertion,randomization,repeatability"
         found.append(Command("check the maps against a random model", f"{resume} --saliency_checks={checks}"))
     return found
+
+
+def _all_are_explained(record: RunRecord, values: Mapping[str, str]) -> bool:
+    """Tell whether the limit is known to have left no image out: not reached, or as many as the whole test had."""
+    found = record.metrics_of("saliency")
+    explained = found.get("num_images", math.nan) + found.get("num_failed", 0.0)
+    if explained < number_or_nan(values["saliency_limit"]):
+        return True
+    is_of_test = record.results.get("saliency", {}).get("split") == "test"
+    is_whole_test = values.get("limit_test_batches", "null") == "null"
+    num_items = number_or_nan(record.results.get("test", {}).get("num_items"))
+    return is_of_test and is_whole_test and explained >= num_items
 
 
 def _code(record: RunRecord) -> list[Command]:

@@ -6,13 +6,15 @@ import re
 from typing import Any
 
 from runner.reports.charts import Chart, Series, line_chart
-from runner.reports.record import RunRecord
+from runner.reports.record import RunRecord, mapping
 
 MOST_CHARTS = 18
 """More metrics are only in metrics.csv."""
 
 MOST_LINES = 6
 """In one chart."""
+
+_MOST_EPOCHS = 10**9
 
 _SPLIT = re.compile(r"^(train|training|val|valid|validation|test)[_/ -]|[_/ -](train|val|valid|validation|test)$")
 _ORDER = ("loss", "acc", "auc", "f1", "mae")
@@ -32,8 +34,8 @@ def curves(record: RunRecord) -> dict[str, Any]:
 
 def best_of(record: RunRecord) -> dict[str, Any]:
     """Return the best epoch of the training, counted from 1, its metric and score; empty where none is known."""
-    best = record.results.get("train", {}).get("best")
-    return best if isinstance(best, dict) and isinstance(best.get("epoch"), int) else {}
+    best = mapping(record.results.get("train", {}).get("best"))
+    return best if isinstance(epoch := best.get("epoch"), int) and 0 < epoch < _MOST_EPOCHS else {}
 
 
 def _rank(title: str) -> tuple[int, str]:

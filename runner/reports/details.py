@@ -21,6 +21,9 @@ MOST_LINES = 40
 
 MOST_WARNINGS = 50
 
+MOST_PARAMETERS = 1000
+"""More are only in config.yaml."""
+
 MOST_FILES = 12
 """Of a folder below the run folder; more are one row."""
 
@@ -31,7 +34,12 @@ def parameters(record: RunRecord) -> dict[str, Any]:
     """Return the parameters that somebody set, and all of them by group."""
     changed = [each for _, group in record.parameters for each in group if each.is_changed]
     changed.sort(key=lambda each: each.origin == "container")  # what the user set for this run comes first
-    return {"changed": changed, "groups": record.parameters}
+    groups, room = [], MOST_PARAMETERS
+    for title, group in record.parameters:
+        groups += [(title, group[:room])] if room else []
+        room -= len(group[:room])
+    left_out = sum(len(group) for _, group in record.parameters) - MOST_PARAMETERS
+    return {"changed": changed[:MOST_PARAMETERS], "groups": groups, "left_out": max(left_out, 0)}
 
 
 @dataclass(frozen=True)
@@ -106,14 +114,17 @@ def size_text(size: Any) -> str:
 def log(record: RunRecord) -> dict[str, Any]:
     """Return the different warnings with how often each came, and the last lines of the log."""
     counts = Counter((each.level, each.phase, each.text) for each in record.log if each.is_warning)
-    lines = list(itertools.chain.from_iterable(_lines(each) for each in record.log[-400:] if each.is_own))
+    shown = [(each, line) for each in record.log[-400:] if each.is_own for line in _lines(each)][-MOST_LINES:]
+    foreign = [each for each in record.log if each.is_of_library]
+    is_below = any(each.is_of_library for each, _ in shown)
     return {
+        "foreign": ("the log below" if is_below else "run.log") if foreign else "",
         "warnings": [
             {"level": level, "phase": phase, "text": text, "count": count}
             for (level, phase, text), count in counts.most_common()[:MOST_WARNINGS]
         ],
         "left_out": max(len(counts) - MOST_WARNINGS, 0),
-        "lines": lines[-MOST_LINES:],
+        "lines": [line for _, line in shown],
         "problems": record.problems,
     }
 

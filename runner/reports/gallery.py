@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from runner.foreign_files import read_bytes
 from runner.reports.chosen_maps import MapRow, choose, full_strength, read_rows
 from runner.reports.map_checks import map_checks
-from runner.reports.record import RunRecord
+from runner.reports.record import RunRecord, mapping
 from runner.reports.thumbnails import Thumbnail, thumbnail
 from runner.saliency.explanation import OK, Explanation
 from runner.saliency.map_files import DAMAGED
@@ -21,6 +22,10 @@ from runner.saliency.storage import SaliencyFolder
 from runner.shown import format_number, printable
 
 SHOWN_FAILURES = 5
+
+MOST_SETTINGS = 200
+
+_MOST_OF_SETTINGS = 1_000_000
 
 _NUMBERS = (
     ("quality", "quality"),
@@ -101,10 +106,10 @@ def gallery(record: RunRecord) -> dict[str, Any] | None:
 
 def _settings(folder: SaliencyFolder) -> list[tuple[str, str]]:
     try:
-        found = json.loads(folder.settings.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = json.loads(read_bytes(folder.settings, _MOST_OF_SETTINGS))
+    except (OSError, ValueError, RecursionError):
         return []
-    return [(str(name), json.dumps(value)) for name, value in found.items()] if isinstance(found, dict) else []
+    return [(str(name), json.dumps(value)) for name, value in mapping(found).items()][:MOST_SETTINGS]
 
 
 def _place(row: MapRow, explanation: Explanation) -> int:

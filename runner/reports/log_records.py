@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from runner.foreign_files import open_file
 from runner.log_setup import THIRD_PARTY
 
 MOST_BYTES = 2 * 2**20
@@ -17,7 +18,6 @@ MACHINERY = ("/pytorch_lightning/", "/lightning_fabric/", "/torch/", "/importlib
 
 _HERE = str(Path(__file__).parents[1])
 _HEAD = re.compile(r"(\S+Z) ([A-Z]+) +rank\d+ (\S+) +(\S+?): (.*)")
-_NOISE = re.compile(r".*site-packages.*?: ", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,13 @@ class LogRecord:
         """Whether it is a warning or worse, of the user's or our own code."""
         if self.level not in ("WARNING", "ERROR", "CRITICAL") or self.traceback:
             return False
-        return not (self.logger == "py.warnings" and _NOISE.match(self.text))
+        return not self.is_of_library
+
+    @property
+    def is_of_library(self) -> bool:
+        """Whether it is a warning that the code of an installed library gave."""
+        place = self.text.find("site-packages") if self.logger == "py.warnings" else -1
+        return place >= 0 and self.text.find(": ", place) >= 0
 
     @property
     def traceback(self) -> str:
@@ -68,7 +74,7 @@ def read_log(path: Path) -> list[LogRecord]:
     Raises:
         OSError: the file cannot be read.
     """
-    with path.open("rb") as file:
+    with open_file(path) as file:
         file.seek(max(file.seek(0, os.SEEK_END) - MOST_BYTES, 0))
         lines = file.read(MOST_BYTES).decode("utf-8", "replace").splitlines()
     found: list[LogRecord] = []

@@ -114,12 +114,7 @@ def notebook_html(folder: RunFolder) -> str:
 
 def _page(record: RunRecord, values: Mapping[str, Any], *, is_whole: bool) -> str:
     def part(name: str, make: Callable[[RunRecord], Any]) -> Any:
-        try:
-            return make(record)
-        except Exception as error:  # damaged or hostile files must not take the rest of the page away
-            record.problems.append(f"{name} cannot be shown: {type(error).__name__}: {error}")
-            log.debug("%s cannot be shown", name, exc_info=True)
-            return None
+        return record.part(name, lambda: make(record))
 
     parts = {"head": head(record), "cards": part("the cards", cards) or [], "curves": part("the curves", curves)}
     parts["gallery"] = part("the saliency maps", gallery)

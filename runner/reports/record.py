@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import csv
+import io
+import itertools
 import json
+import logging
 import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 from runner.folder_lock import is_locked
+from runner.foreign_files import MOST_OF_TABLE, MOST_ROWS, read_bytes, read_text, rows_of
 from runner.metrics_table import KEYS
 from runner.reports.log_records import LogRecord, read_log
 from runner.run_folder import RunFolder
+
+log = logging.getLogger(__name__)
+
+_Found = TypeVar("_Found")
+
+_MOST_OF_CONFIG = 4_000_000
+"""Bytes of config.yaml; no run can be made with more than a quarter."""
 
 _VALUE = re.compile(r"(?:# )?(\w+): (.*)  # (.*)")
 _GROUP = re.compile(r"# --- (.*) ---")
@@ -71,7 +82,7 @@ class RunRecord:
     def parameters(self) -> list[tuple[str, list[Parameter]]]:
         """config.yaml: title and parameters of each group."""
         groups: list[tuple[str, list[Parameter]]] = [("", [])]
-        for line in self._lines(self.folder.config.name):
+        for line in self._text(self.folder.config.name, _MOST_OF_CONFIG).splitlines():
             if title := _GROUP.fullmatch(line):
                 groups.append((title[1], []))
             elif found := _VALUE.fullmatch(line):
@@ -84,8 +95,8 @@ class RunRecord:
     @cached_property
     def metrics(self) -> list[dict[str, float]]:
         """metrics.csv: the numbers of each row that are there, with ``epoch`` (from 0) and ``step``."""
-        rows = csv.DictReader(self._lines(self.folder.metrics.name))
-        return [row for row in map(_numbers, rows) if row.keys() >= set(KEYS)]
+        rows = rows_of(csv.DictReader(io.StringIO(self._text(self.folder.metrics.name, MOST_OF_TABLE), newline="")))
+        return [row for row in map(_numbers, itertools.islice(rows, MOST_ROWS)) if row.keys() >= set(KEYS)]
 
     @cached_property
     def log(self) -> list[LogRecord]:
@@ -115,22 +126,31 @@ class RunRecord:
         name = self.classes[index] if 0 <= index < len(self.classes) else str(index)
         return f"class {name}" if name.isdigit() else name
 
+    def part(self, name: str, make: Callable[[], _Found]) -> _Found | None:
+        """Return what *make* returns; None where it raises: odd values must not take the rest of the page away."""
+        try:
+            return make()
+        except Exception as error:
+            self.problems.append(f"{name} cannot be shown: {type(error).__name__}: {error}")
+            log.debug("%s cannot be shown", name, exc_info=True)
+            return None
+
     def _json(self, name: str) -> dict[str, Any]:
-        value = self._read(name, lambda: json.loads((self.folder.path / name).read_text(encoding="utf-8")))
+        value = self._read(name, lambda: json.loads(read_bytes(self.folder.path / name)))
         return value if isinstance(value, dict) else {}
 
-    def _lines(self, name: str) -> list[str]:
-        text = self._read(name, lambda: (self.folder.path / name).read_text(encoding="utf-8", errors="replace"))
-        return (text or "").replace("\0", "").splitlines()
+    def _text(self, name: str, most: int) -> str:
+        text: str = self._read(name, lambda: read_text(self.folder.path / name, most)) or ""
+        return text.replace("\0", "")
 
     def _read(self, name: str, read: Callable[[], Any]) -> Any:
         """Return what *read* returns; None where there is no such file or it cannot be read."""
-        if not (self.folder.path / name).is_file():
-            return None
         try:
             return read()
-        except (OSError, ValueError, RecursionError) as error:
-            self.problems.append(f"{name} cannot be read: {error}")
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, RecursionError, MemoryError) as error:
+            self.problems.append(f"{name} cannot be read: {getattr(error, 'strerror', None) or error}")
             return None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from runner.axes import number_axis
 from runner.reports.charts import NUM_COLORS, Chart, Series, scatter, shared_axis, square_chart, unit_frame
@@ -23,6 +23,8 @@ MOST_OUTPUTS = 4
 """Of a regression that are drawn."""
 
 MOST_DOTS = 1000
+
+_Item = TypeVar("_Item")
 
 NUM_SHADES = 7
 """Cells of the matrix have the CSS classes h0, for none of a row, to h6, for all of it."""
@@ -62,9 +64,11 @@ def scores(record: RunRecord) -> dict[str, Any]:
         "has_predictions": record.folder.predictions.is_file(),
     }
     if evaluation.get("kind") == "classification":
-        found |= {"confusion": _confusion(evaluation), "classes": _classes(evaluation), "charts": _curves(evaluation)}
+        found["confusion"] = record.part("the confusion matrix", lambda: _confusion(evaluation))
+        found["classes"] = record.part("the classes", lambda: _classes(evaluation)) or []
+        found["charts"] = record.part("the curves of the test", lambda: _curves(evaluation)) or []
     elif evaluation.get("kind") == "regression":
-        found["charts"] = _regression(evaluation)
+        found["charts"] = record.part("the pictures of the test", lambda: _regression(evaluation)) or []
     return found
 
 
@@ -74,7 +78,7 @@ def why_skipped(record: RunRecord, phase: str) -> str:
 
 
 def _confusion(evaluation: Mapping[str, Any]) -> Confusion | None:
-    table, names = evaluation.get("confusion"), [str(name) for name in evaluation.get("classes") or []]
+    table, names = evaluation.get("confusion"), [str(name) for name in _items(evaluation.get("classes"), object)]
     if not table or len(table) != len(names):
         return None
     counts = [[int(number_or_nan(value)) for value in row] for row in table]
@@ -98,11 +102,16 @@ def _row(counts: Sequence[int], place: int) -> list[Cell]:
 def _classes(evaluation: Mapping[str, Any]) -> list[list[str]]:
     """Return the rows of the table of classes: name and support, then the numbers."""
     names = ("precision", "recall", "f1", "auc", "average_precision")
-    rows = [each for each in evaluation.get("per_class") or [] if isinstance(each, dict)]
+    rows = _items(evaluation.get("per_class"), dict)
     return [
         [str(row.get("name", "")), str(row.get("support", "")), *(_number(row.get(name)) for name in names)]
         for row in rows[:MOST_ROWS]
     ]
+
+
+def _items(value: Any, kind: type[_Item]) -> list[_Item]:
+    """Return those of a list that are of *kind*; none of anything else."""
+    return [each for each in value if isinstance(each, kind)] if isinstance(value, list) else []
 
 
 def _number(value: Any) -> str:
@@ -111,13 +120,13 @@ def _number(value: Any) -> str:
 
 
 def _curves(evaluation: Mapping[str, Any]) -> list[Chart]:
-    areas = {str(row.get("name")): row for row in evaluation.get("per_class") or [] if isinstance(row, dict)}
+    areas = {str(row.get("name")): row for row in _items(evaluation.get("per_class"), dict)}
     charts = []
     for key, title, area, axes in (
         ("roc", "ROC", "auc", ("false positive rate", "true positive rate")),
         ("pr", "PR", "average_precision", ("recall", "precision")),
     ):
-        found = [each for each in evaluation.get(key) or [] if isinstance(each, dict)]
+        found = _items(evaluation.get(key), dict)
         found.sort(key=lambda each: number_or_nan(areas.get(str(each.get("name")), {}).get(area, 1)))
         numbers = [_number(areas.get(str(each.get("name")), {}).get(area)) for each in found]
         series = [_series(each, number) for each, number in zip(found, numbers, strict=True)][:NUM_COLORS]
@@ -131,13 +140,14 @@ def _curves(evaluation: Mapping[str, Any]) -> list[Chart]:
 
 
 def _series(curve: Mapping[str, Any], area: str) -> Series:
-    points = zip(map(number_or_nan, curve.get("x") or []), map(number_or_nan, curve.get("y") or []), strict=False)
+    x, y = (map(number_or_nan, _items(curve.get(name), object)) for name in ("x", "y"))
+    points = zip(x, y, strict=False)
     return Series(f"{printable(str(curve.get('name', '')), 30)} {area}".rstrip(), list(points))
 
 
 def _calibration(found: Mapping[str, Any]) -> Chart:
     """Draw accuracy against confidence, a dot per bin whose area is its number of items (Guo et al. 2017)."""
-    bins = [each for each in found.get("bins") or [] if isinstance(each, dict) and number_or_nan(each.get("count")) > 0]
+    bins = [each for each in _items(found.get("bins"), dict) if number_or_nan(each.get("count")) > 0]
     most = max((number_or_nan(each["count"]) for each in bins), default=1)
     frame = unit_frame(("confidence", "accuracy"))
     parts = [*frame.drawn(), line(frame.at(0, 0), frame.at(1, 1), "chance")]
@@ -152,8 +162,10 @@ def _calibration(found: Mapping[str, Any]) -> Chart:
 
 def _regression(evaluation: Mapping[str, Any]) -> list[Chart]:
     charts = []
-    for found in [each for each in evaluation.get("points") or [] if isinstance(each, dict)][:MOST_OUTPUTS]:
-        targets, predictions = ([number_or_nan(v) for v in found.get(key) or []] for key in ("target", "prediction"))
+    for found in _items(evaluation.get("points"), dict)[:MOST_OUTPUTS]:
+        targets, predictions = (
+            [number_or_nan(value) for value in _items(found.get(key), object)] for key in ("target", "prediction")
+        )
         pairs = zip(targets, predictions, strict=False)
         finite = [pair for pair in pairs if all(map(math.isfinite, pair))]
         if finite:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from runner.atomic_files import write_text
 from runner.environment import redact
+from runner.foreign_files import MOST_OF_TABLE, read_text, rows_of
 
 MAX_MESSAGE = 1000
 """Characters of a message that are kept."""
@@ -96,6 +97,6 @@ class FailureRecord:
 
 
 def _read(path: Path) -> dict[int, Failure]:
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        rows = [row for row in csv.reader(file) if len(row) == 3 and row[0].isdigit()]
+    found = rows_of(csv.reader(io.StringIO(read_text(path, MOST_OF_TABLE), newline="")))
+    rows = [row for row in found if len(row) == 3 and row[0].isdecimal() and len(row[0]) < 12]
     return {int(index): Failure(int(index), error, message) for index, error, message in rows}

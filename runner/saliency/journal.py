@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from runner.foreign_files import open_file
+
 _HEAD = struct.Struct("<QQ")
 _SUM = struct.Struct("<I")
 _OVERHEAD = _HEAD.size + _SUM.size
@@ -32,7 +34,7 @@ class Record(NamedTuple):
         Raises:
             OSError: the file cannot be read.
         """
-        with journal.open("rb") as file:
+        with open_file(journal) as file:
             file.seek(self.start)
             return file.read(self.length)
 
@@ -74,8 +76,8 @@ def cut_torn_tail(journal: Path) -> int:
 
 
 def _whole(journal: Path) -> Iterator[Record]:
-    size, place = journal.stat().st_size, 0
-    with journal.open("rb") as file:
+    with open_file(journal) as file:
+        size, place = os.fstat(file.fileno()).st_size, 0
         while place + _OVERHEAD <= size:
             head = file.read(_HEAD.size)
             (checksum,) = _SUM.unpack(file.read(_SUM.size))

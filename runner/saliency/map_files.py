@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import stat
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
@@ -154,6 +155,8 @@ def _narrowed(values: Array, dtype: str) -> Array:
 def _opened(file: Path) -> Any:
     """Return the open npz; the last one stays open, because its table of contents is long to read."""
     state = file.stat()
+    if not stat.S_ISREG(state.st_mode):
+        raise OSError(f"{file} is no regular file")
     return _open(file, state.st_ino, state.st_mtime_ns, os.getpid())
 
 
