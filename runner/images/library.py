@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 import os
 import time
@@ -21,7 +19,7 @@ from runner.images.labels import LabelledImage, quoted
 from runner.images.pixels import UnreadableImageError
 from runner.images.readers import ImageForm, read_image
 from runner.number_text import format_seconds
-from runner.plain_text import escaped
+from runner.shown import csv_line
 
 Array = NDArray[Any]
 
@@ -122,9 +120,6 @@ def report_unreadable(
 
 
 def write_csv(file: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a table, with what a terminal would obey as escapes."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows([escaped(str(field)) for field in row] for row in rows)
-    write_text(file, text.getvalue())
+    """Write a table for spreadsheets and terminals, with what they would obey as escapes; None is an empty field."""
+    lines = [csv_line(header), *(csv_line("" if each is None else str(each) for each in row) for row in rows)]
+    write_text(file, "".join(lines))
