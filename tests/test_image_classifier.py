@@ -168,9 +168,10 @@ def test_precision_and_accumulation_are_flags(few: Path, tmp_path: Path) -> None
 
 def test_folds(few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every patient that is not for the test validates in exactly one fold; the test part is the same in all."""
-    monkeypatch.chdir(tmp_path)
     folds = []
     for index in range(3):
+        (tmp_path / str(index)).mkdir()
+        monkeypatch.chdir(tmp_path / str(index))
         container = make(few, number_of_cross_validation_splits=3, cross_validation_split_index=index)
         container.setup()
         folds.append(container._parts.numbers)
@@ -195,6 +196,21 @@ def test_unreadable_images_are_listed(few: Path, tmp_path: Path) -> None:
     assert rows(after.folder / "split.csv") == left
     with pytest.raises(RunFailedError, match="2 of 60 images cannot be read: 'lesion_0003' is no PNG"):
         start(folder, tmp_path, **QUICK, unreadable_images="fail")
+
+
+def test_too_few_patients(tmp_path: Path) -> None:
+    """The message says how many were found; a label that spreadsheets or terminals would obey does no harm."""
+    lines = ["image,label,patient"]
+    for number in range(4):
+        Image.new("L", (16, 16)).save(tmp_path / f"{number}.png")
+        lines.append(f'{number},"{("=1+1", "b" + chr(10) + "forged")[number % 2]}",P{number // 2}')
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    with pytest.raises(RunFailedError, match="there are 4 images of 2 patients in 2 classes; needed is"):
+        run(ImageClassifier, local_dataset=tmp_path, output_to=tmp_path / "outputs", quiet=True, **QUICK)
+    (folder,) = (path for path in (tmp_path / "outputs").iterdir() if not path.is_symlink())
+    assert {row["label"] for row in rows(folder / "split.csv")} == {"'=1+1", "b\nforged"}
+    assert {row["slice"] for row in rows(folder / "split.csv")} == {""}
+    assert not any(line.startswith("forged") for line in (folder / "run.log").read_text().splitlines())
 
 
 def test_one_folder_per_class(tmp_path: Path) -> None:
@@ -246,6 +262,7 @@ def test_configuration_of_the_melanoma_job(few: Path, tmp_path: Path) -> None:
         ({"class_weights": "even"}, "balanced, none, or 2 numbers above 0"),
         ({"val_share": 0.5, "test_share": 0.5}, "leave nothing to train on"),
         ({"image_window": (40, 0)}, "the width must be above 0"),
+        ({"image_window": (40, float("nan"))}, "both must be numbers"),
         ({"architecture": "resnet18"}, "small, timm/NAME or monai/NAME"),
         ({"architecture": "timm/"}, "small, timm/NAME or monai/NAME"),
         ({"pretrained": True}, "not for small"),

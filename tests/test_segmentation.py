@@ -120,7 +120,12 @@ def test_a_run_from_end_to_end(cls: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "words"), [({"patch_size": 80}, "must not be above"), ({"ring_radius": 20}, "below a quarter")]
+    ("values", "words"),
+    [
+        ({"patch_size": 80}, "must not be above"),
+        ({"ring_radius": 20}, "below a quarter"),
+        ({"patch_size": 8, "num_levels": 6}, "at most 3 levels fit"),
+    ],
 )
 def test_mistakes(values: dict[str, Any], words: str, tmp_path: Path) -> None:
     """Patches and rings that do not fit."""

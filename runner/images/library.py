@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from runner.atomic_files import write_text
 from runner.errors import ParameterError, RunFailedError
 from runner.images.cache import ImageCache
-from runner.images.labels import LabelledImage, quoted
+from runner.images.labels import LabelledImage, quoted, shown
 from runner.images.pixels import UnreadableImageError
 from runner.images.readers import ImageForm, read_image
 from runner.number_text import format_seconds
@@ -85,11 +85,17 @@ class ImageLibrary:
         return read_image(self.images[number].path, self.form, self.images[number].frame)
 
     def _cached(self, cache: ImageCache, key: str, number: int) -> tuple[Array, bool]:
-        """Return an image, and whether it was in the cache."""
+        """Return an image, and whether it was in the cache.
+
+        Raises:
+            RunFailedError: it was not, and its file is not the one that the key was made of any more.
+        """
         image = cache.read(key)
         if image is not None:
             return image, True
-        image = self._read(number)
+        image, source = self._read(number), self.images[number]
+        if cache.key(source.path, source.frame) != key:
+            raise RunFailedError(f"{shown(source.path)} has changed since the run began.")
         cache.write(key, image)
         return image, False
 

@@ -16,8 +16,8 @@ def split_groups(labels: Sequence[int], groups: Sequence[Hashable], shares: Sequ
     """Divide items into parts of given shares, whole groups at a time.
 
     Greedy, after the iterative stratification of Sechidis et al. (2011, ECML PKDD): the groups come in a random order,
-    the largest first, and each goes to the part that lacks most of what it holds, in whole groups like it; of equals, to the
-    part that lacks most items. Parts of single items have the share of each class that they should have, to one
+    the largest first, and each goes to the part that lacks most of what it holds, in whole groups like it; of equals,
+    to the one that lacks most items. Parts of single items have the share of each class that they should have, to one
     item, and so of rare classes together; large groups are evened out by the small ones after them.
 
     Args:
