@@ -151,11 +151,15 @@ def _check_and_tell(parts: Parts) -> None:
             "%-5s %d images: %s",
             part,
             sum(counts.values()),
-            ", ".join(f"{printable(name, 60)} {counts[label]}" for label, name in enumerate(parts.classes)),
+            _listed([f"{printable(name, 60)} {counts[label]}" for label, name in enumerate(parts.classes)]),
         )
         missing = [printable(name, 60) for label, name in enumerate(parts.classes) if not counts[label]]
         if missing:
-            log.warning("no image of %s is in the %s part: too few patients have it", ", ".join(missing), part)
+            log.warning("no image of %s is in the %s part: too few patients have it", _listed(missing), part)
+
+
+def _listed(names: list[str]) -> str:
+    return f"{', '.join(names[:12])}{f' and {len(names) - 12} more classes' if names[12:] else ''}"
 
 
 @dataclass(frozen=True)

@@ -213,6 +213,21 @@ def test_too_few_patients(tmp_path: Path) -> None:
     assert not any(line.startswith("forged") for line in (folder / "run.log").read_text().splitlines())
 
 
+def test_many_classes_are_told_in_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
+    """A column of numbers by mistake does not fill the screen; and a folder may be given by way of another."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "launch").mkdir()
+    monkeypatch.chdir(tmp_path / "launch")
+    for number in range(60):
+        Image.new("L", (16, 16)).save(tmp_path / "data" / f"{number}.png")
+    table = "image,label\n" + "\n".join(f"{number},{number / 7:.6f}" for number in range(60))
+    (tmp_path / "data" / "labels.csv").write_text(table)
+    container = make(Path("../data"), image_folder="../data")
+    container.setup()
+    assert all(len(message) < 500 for message in caplog.messages)
+    assert any("more classes is in the test part" in message for message in caplog.messages)
+
+
 def test_one_folder_per_class(tmp_path: Path) -> None:
     """Without a labels file: PNG, JPEG, DICOM and NIfTI files together, three classes."""
     import pydicom
