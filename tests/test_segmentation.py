@@ -81,6 +81,7 @@ def test_maps_point_at_the_rings(trained: RunResult) -> None:
     """What makes the model outline more lies where the closed rings are."""
     assert trained.metrics["peak_in_truth"] == 1
     assert len(trained.maps) == 3
+    assert "class 0" not in (trained.folder / "report.html").read_text()  # what is explained is no class
 
 
 def test_patches_are_no_substitute_for_whole_images(trained: RunResult) -> None:
