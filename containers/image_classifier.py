@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,10 @@ class ImageClassifier(LightningContainer):
     """
 
     needs_local_dataset = True
+    fixed_on_resume = (
+        *("class_names", "val_share", "test_share", "split_seed", "image_size", "image_channels", "image_window"),
+        *("number_of_cross_validation_splits", "cross_validation_split_index"),
+    )
 
     labels_file = param.String(
         default="labels.csv",
@@ -104,8 +109,10 @@ class ImageClassifier(LightningContainer):
         super().validate()
         if self.val_share + self.test_share >= 1:
             raise ValueError("val_share and test_share leave nothing to train on.")
-        if self.image_window is not None and self.image_window[1] <= 0:
-            raise ValueError(f"image_window={self.image_window}: the width must be above 0.")
+        if self.image_window is not None and not (
+            all(map(math.isfinite, self.image_window)) and self.image_window[1] > 0
+        ):
+            raise ValueError(f"image_window={self.image_window}: both must be numbers, and the width must be above 0.")
         self._check_architecture()
         if self.local_dataset is not None and self.local_dataset.exists():  # else the runner says so
             self._read_weights(len(self._read_table().classes))
@@ -129,7 +136,7 @@ class ImageClassifier(LightningContainer):
 
     def create_model(self) -> LightningModule:
         """Return the network with its loss."""
-        from .image_classifier_model import ClassifierModel
+        from .image_classifier_model import ClassifierModel, ImageSettings
         from .image_classifier_networks import create_network
 
         num_classes = len(self._parts.classes)
@@ -137,7 +144,10 @@ class ImageClassifier(LightningContainer):
             self.architecture, self.image_channels, num_classes, self.num_features, pretrained=self.pretrained
         )
         weights = self._read_weights(num_classes) or self._parts.balanced_weights()
-        return ClassifierModel(network, weights, self.focal_gamma, self.specificity)
+        settings = ImageSettings(self._parts.classes, self.image_size, self.image_channels, self.image_window)
+        return ClassifierModel(
+            network, weights, self.focal_gamma, self.specificity, settings, may_resize=self.load_weights_only
+        )
 
     def get_data_module(self) -> LightningDataModule:
         """Return the images, divided into parts."""

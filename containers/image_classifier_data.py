@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import logging
 import math
 from collections import Counter
@@ -18,6 +20,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from runner.errors import RunFailedError
 from runner.images import ImageForm, ImageLibrary, ImageTable, report_unreadable, split_groups, write_csv
+from runner.images.labels import quoted
+from runner.shown import csv_line, printable
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +64,8 @@ def read_parts(
 ) -> Parts:
     """Divide the images of *table*, read them, and write down both in the working directory.
 
-    The split is made before any image is read, so that one that cannot be read changes nothing for the others.
+    The split is made before any image is read, so that one that cannot be read changes nothing for the others. Where
+    ``split.csv`` is there, because the run is resumed, its parts stay: no image that was trained on is tested.
 
     Args:
         table: The images.
@@ -74,26 +79,19 @@ def read_parts(
         may_leave_out: Whether images that cannot be read are left out.
 
     Raises:
-        RunFailedError: images cannot be read, or a part has none.
+        RunFailedError: images cannot be read, a part has none, or they are not those of ``split.csv`` any more.
     """
-    labels = [image.label for image in table.images]
-    groups = [image.group for image in table.images]
-    names = np.array(PARTS, dtype=object)
-    val, test = shares
-    if fold is None:
-        parts = names[split_groups(labels, groups, (1 - val - test, val, test), seed)]
-    else:
-        folds = split_groups(labels, groups, [(1 - test) / num_folds] * num_folds + [test], seed)
-        parts = np.where(folds == num_folds, "test", np.where(folds == fold, "val", "train"))
+    file = Path.cwd() / SPLIT_FILE
+    parts = _recorded_parts(file, table) if file.is_file() else _new_parts(table, shares, seed, fold, num_folds)
     library = ImageLibrary(table.images, form, cache_folder)
     reasons = library.load()
     report_unreadable(table.images, reasons, Path.cwd(), may_leave_out=may_leave_out)
     rows = [
         (part, image.name, image.frame, table.classes[image.label], image.group)
         for number, (part, image) in enumerate(zip(parts, table.images, strict=True))
-        if number not in reasons
+        if part and number not in reasons
     ]
-    write_csv(Path.cwd() / SPLIT_FILE, ("part", "image", "slice", "label", "group"), rows)
+    write_csv(file, ("part", "image", "slice", "label", "group"), rows)
     numbers = {
         part: [number for number in np.flatnonzero(parts == part).tolist() if number not in reasons] for part in PARTS
     }
@@ -102,22 +100,66 @@ def read_parts(
     return found
 
 
+def _new_parts(table: ImageTable, shares: tuple[float, float], seed: int, fold: int | None, num_folds: int) -> Any:
+    labels = [image.label for image in table.images]
+    groups = [image.group for image in table.images]
+    val, test = shares
+    if fold is None:
+        return np.array(PARTS, dtype=object)[split_groups(labels, groups, (1 - val - test, val, test), seed)]
+    folds = split_groups(labels, groups, [(1 - test) / num_folds] * num_folds + [test], seed)
+    return np.where(folds == num_folds, "test", np.where(folds == fold, "val", "train"))
+
+
+def _recorded_parts(file: Path, table: ImageTable) -> Any:
+    """Return the part of each image as *file* has it, and "" for images that came later, with a warning."""
+    with file.open(encoding="utf-8", newline="") as opened:
+        recorded = {(row["image"], row["slice"]): row for row in csv.DictReader(opened)}
+    parts, new = [], []
+    for image in table.images:
+        frame_text = "" if image.frame is None else str(image.frame)
+        fields = csv_line([image.name, frame_text, table.classes[image.label], image.group])
+        name, frame, label, group = next(csv.reader(io.StringIO(fields, newline="")))
+        row = recorded.pop((name, frame), None)
+        if row is not None and (row["label"], row["group"]) != (label, group):
+            raise RunFailedError(
+                f"{quoted(name)} had label {quoted(row['label'])} and patient {quoted(row['group'])} when the run "
+                f"began, and has {quoted(label)} and {quoted(group)} now: start a new run."
+            )
+        parts.append(row["part"] if row is not None else "")
+        new += [] if row is not None else [name]
+    if recorded:
+        raise RunFailedError(f"{_some([name for name, _ in recorded])} of {file.name} are gone: start a new run.")
+    if new:
+        log.warning("%s not in %s, which this run began with: left out", _some(new), file.name)
+    return np.array(parts, dtype=object)
+
+
+def _some(names: list[str]) -> str:
+    return f"{len(names)} images ({', '.join(map(quoted, names[:5]))}{', ...' if names[5:] else ''})"
+
+
 def _check_and_tell(parts: Parts) -> None:
     for part in PARTS:
         counts = Counter(parts.labels(part))
         if not counts:
+            groups = len({image.group for image in parts.library.images})
             raise RunFailedError(
-                f"No image is in the {part} part: there are too few patients, or its share is too small."
+                f"No image is in the {part} part: there are {len(parts.library.images)} images of {groups} patients in "
+                f"{len(parts.classes)} classes; needed is at least one patient for each part, and for each fold."
             )
         log.info(
             "%-5s %d images: %s",
             part,
             sum(counts.values()),
-            ", ".join(f"{name} {counts[label]}" for label, name in enumerate(parts.classes)),
+            _listed([f"{printable(name, 60)} {counts[label]}" for label, name in enumerate(parts.classes)]),
         )
-        missing = [name for label, name in enumerate(parts.classes) if not counts[label]]
+        missing = [printable(name, 60) for label, name in enumerate(parts.classes) if not counts[label]]
         if missing:
-            log.warning("no image of %s is in the %s part: too few patients have it", ", ".join(missing), part)
+            log.warning("no image of %s is in the %s part: too few patients have it", _listed(missing), part)
+
+
+def _listed(names: list[str]) -> str:
+    return f"{', '.join(names[:12])}{f' and {len(names) - 12} more classes' if names[12:] else ''}"
 
 
 @dataclass(frozen=True)
@@ -150,7 +192,7 @@ class Augmentation:
 
 
 class _PartOfImages(Dataset):
-    """The images of one part: image, float (C, H, W) from 0 to 1; class; number in the library."""
+    """The images of one part: image, float (C, H, W) from 0 to 1; class; number in the library; name and slice."""
 
     def __init__(self, library: ImageLibrary, numbers: list[int]) -> None:
         self.library, self.numbers = library, numbers
@@ -158,15 +200,16 @@ class _PartOfImages(Dataset):
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def __getitem__(self, place: int) -> tuple[Tensor, int, int]:
+    def __getitem__(self, place: int) -> tuple[Tensor, int, int, str]:
         number = self.numbers[place]
-        image = self.library[number]
+        image, source = self.library[number], self.library.images[number]
+        name = source.name if source.frame is None else f"{source.name} slice {source.frame}"
         values = image.astype(np.float32) / np.float32(np.iinfo(image.dtype).max)
-        return torch.from_numpy(values).permute(2, 0, 1).contiguous(), self.library.images[number].label, number
+        return torch.from_numpy(values).permute(2, 0, 1).contiguous(), source.label, number, name
 
 
 class ImageData(pl.LightningDataModule):
-    """Images in three parts; batches are (images, labels, numbers). Training images are changed on their device."""
+    """Images in three parts; batches are (images, labels, numbers, names). Training images change on their device."""
 
     def __init__(self, parts: Parts, augmentation: Augmentation, batch_size: int, seed: int) -> None:
         super().__init__()
@@ -187,10 +230,10 @@ class ImageData(pl.LightningDataModule):
         """Return the images that are tested and explained."""
         return DataLoader(_PartOfImages(self.parts.library, self.parts.numbers["test"]), self.batch_size)
 
-    def on_after_batch_transfer(self, batch: list[Tensor], dataloader_idx: int) -> list[Any]:  # noqa: ARG002 - Lightning's
+    def on_after_batch_transfer(self, batch: list[Any], dataloader_idx: int) -> list[Any]:  # noqa: ARG002 - Lightning's
         """Change training images. Seeds are epoch and number: a resumed run changes them as the first would."""
-        images, labels, numbers = batch
+        images, labels, numbers, names = batch
         if self.trainer is not None and self.trainer.training:
             epoch = self.trainer.current_epoch
             images = self.augmentation(images, [(self.seed, epoch, number) for number in numbers.tolist()])
-        return [images, labels, numbers]
+        return [images, labels, numbers, names]

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import torch
 from torch import Tensor, nn
-from torchmetrics.classification import (
-    BinaryAUROC,
-    BinarySensitivityAtSpecificity,
-    MulticlassAccuracy,
-    MulticlassAUROC,
-    MulticlassSensitivityAtSpecificity,
-)
+from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC, MulticlassSensitivityAtSpecificity
+from torchmetrics.utilities import dim_zero_cat
 
 from runner import LightningModuleWithOptimizer
+from runner.errors import RunFailedError
+from runner.shown import printable
 
 from .image_classifier_networks import DEVIATION, MEAN
 
@@ -33,17 +33,63 @@ def focal_loss(scores: Tensor, labels: Tensor, gamma: float, weights: Tensor) ->
     return -(weights[labels] * missed**gamma * log_p).mean()
 
 
+@dataclass(frozen=True)
+class ImageSettings:
+    """What weights were trained for; other classes or images would make their scores mean something else."""
+
+    class_names: list[str]
+    image_size: int
+    image_channels: int
+    image_window: tuple[float, float] | None
+
+    def saved(self) -> dict[str, Any]:
+        """Return them as a checkpoint keeps them."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
+
+
 class ClassifierModel(LightningModuleWithOptimizer):
     """A network with its normalisation, loss and metrics. What it inherits brings the optimizer.
 
-    ``auc`` and ``sensitivity`` are about the second of two classes; of more, means over each class against the rest.
+    ``auc`` and ``sensitivity_at_...`` are about the second of two classes; of more, means over each class that the part
+    has against the rest. They are NaN where the part has images of one class only.
     """
 
-    def __init__(self, network: nn.Module, weights: list[float], gamma: float, specificity: float) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        weights: list[float],
+        gamma: float,
+        specificity: float,
+        settings: ImageSettings,
+        *,
+        may_resize: bool = False,
+    ) -> None:
+        """Put the parts together; with *may_resize*, weights may come from images of another size or window."""
         super().__init__()
-        self.network, self.gamma = network, gamma
+        self.network, self.gamma, self.settings, self.may_resize = network, gamma, settings, may_resize
         self.register_buffer("weights", torch.tensor(weights), persistent=False)
         self.metrics = nn.ModuleDict({part: _metrics(len(weights), specificity) for part in ("val", "test")})
+        # "." may be in the name of a metric, but not of a module
+        self.names = {"sensitivity": f"sensitivity_at_{specificity:g}"}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what the weights are for."""
+        checkpoint["image_classifier"] = self.settings.saved()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse weights that are for something else.
+
+        Raises:
+            RunFailedError: the classes, their order or the images are others.
+        """
+        known = checkpoint.get("image_classifier", {})
+        for name, value in self.settings.saved().items():
+            may_differ = self.may_resize and name in ("image_size", "image_window")
+            if name in known and known[name] != value and not may_differ:
+                raise RunFailedError(
+                    f"The checkpoint was trained with {name}={_said(known[name])}, and this run has {_said(value)}: "
+                    f"say --{name}={_said(known[name])}."
+                )
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the scores of the classes, (B, K), for *images* from 0 to 1, (B, C, H, W)."""
@@ -53,14 +99,14 @@ class ClassifierModel(LightningModuleWithOptimizer):
         )
         return self.network((images - mean) / deviation)
 
-    def training_step(self, batch: list[Tensor]) -> Tensor:
+    def training_step(self, batch: list[Any]) -> Tensor:
         """Return the loss to minimise."""
-        images, labels, _ = batch
+        images, labels, *_ = batch
         loss = focal_loss(self(images).float(), labels, self.gamma, self.weights)
         self.log("train_loss", loss, on_step=False, on_epoch=True, prog_bar=True)
         return loss
 
-    def validation_step(self, batch: list[Tensor]) -> None:
+    def validation_step(self, batch: list[Any]) -> None:
         """Take note of a batch of the validation part."""
         self._evaluate("val", batch)
 
@@ -68,37 +114,63 @@ class ClassifierModel(LightningModuleWithOptimizer):
         """Log the metrics of the validation part."""
         self._log_metrics("val")
 
-    def test_step(self, batch: list[Tensor]) -> dict[str, Tensor]:
-        """Return the probabilities of the classes, float (B, K), and the true classes, int (B,)."""
-        return {"probabilities": self._evaluate("test", batch), "labels": batch[1]}
+    def test_step(self, batch: list[Any]) -> dict[str, Any]:
+        """Return the probabilities of the classes, float (B, K), the true classes, int (B,), and the names of both."""
+        return {
+            "probabilities": self._evaluate("test", batch),
+            "labels": batch[1],
+            "ids": batch[3],
+            "names": self.settings.class_names,
+        }
 
     def on_test_epoch_end(self) -> None:
         """Log the metrics of the test part."""
         self._log_metrics("test")
 
-    def _evaluate(self, part: str, batch: list[Tensor]) -> Tensor:
-        images, labels, _ = batch
+    def _evaluate(self, part: str, batch: list[Any]) -> Tensor:
+        images, labels, *_ = batch
         scores = self(images).float()
         self.log(f"{part}_loss", focal_loss(scores, labels, self.gamma, self.weights), prog_bar=True)
         probabilities = scores.softmax(dim=1)
-        for name, metric in self.metrics[part].items():
-            is_about_one = len(self.weights) == 2 and name != "acc"
-            metric.update(probabilities[:, 1] if is_about_one else probabilities, labels)
+        for metric in self.metrics[part].values():
+            metric.update(probabilities, labels)
         return probabilities
 
     def _log_metrics(self, part: str) -> None:
         for name, metric in self.metrics[part].items():
-            value = metric.compute()
-            # Sensitivities come with their thresholds.
-            self.log(f"{part}_{name}", value[0].mean() if isinstance(value, tuple) else value, prog_bar=True)
+            self.log(f"{part}_{self.names.get(name, name)}", metric.compute(), prog_bar=True)
             metric.reset()
 
 
+class _Auc(MulticlassAUROC):
+    def compute(self) -> Tensor:
+        return _mean_of_defined(super().compute(), dim_zero_cat(self.target))
+
+
+class _SensitivityAtSpecificity(MulticlassSensitivityAtSpecificity):
+    def compute(self) -> Tensor:
+        values, _thresholds = super().compute()
+        return _mean_of_defined(values, dim_zero_cat(self.target))
+
+
+def _mean_of_defined(values: Tensor, labels: Tensor) -> Tensor:
+    """Return the mean over the classes with images both of them and of others; torchmetrics has 0 for the rest."""
+    counts = labels.bincount(minlength=len(values))
+    is_defined = (counts > 0) & (counts < len(labels))
+    if len(values) == 2:
+        is_defined[0] = False
+    return values[is_defined].mean()
+
+
 def _metrics(num_classes: int, specificity: float) -> nn.ModuleDict:
-    accuracy = MulticlassAccuracy(num_classes, average="micro")
-    if num_classes == 2:
-        return nn.ModuleDict(
-            {"auc": BinaryAUROC(), "sensitivity": BinarySensitivityAtSpecificity(specificity), "acc": accuracy}
-        )
-    sensitivity = MulticlassSensitivityAtSpecificity(num_classes, specificity)
-    return nn.ModuleDict({"auc": MulticlassAUROC(num_classes), "sensitivity": sensitivity, "acc": accuracy})
+    return nn.ModuleDict(
+        {
+            "auc": _Auc(num_classes, average=None),
+            "sensitivity": _SensitivityAtSpecificity(num_classes, specificity),
+            "acc": MulticlassAccuracy(num_classes, average="micro"),
+        }
+    )
+
+
+def _said(value: Any) -> str:
+    return printable(",".join(map(str, value)) if isinstance(value, list) else str(value))

@@ -54,6 +54,12 @@ class Segmentation2D(LightningContainer):
         if 4 * self.ring_radius >= self.image_size:
             raise ValueError(f"ring_radius={self.ring_radius} must be below a quarter of image_size={self.image_size}.")
 
+        if self.patch_size <= 2 ** (self.num_levels - 1):
+            raise ValueError(
+                f"num_levels={self.num_levels} halves patch_size={self.patch_size} down to one pixel; at most "
+                f"{(self.patch_size - 1).bit_length()} levels fit."
+            )
+
     def create_model(self) -> LightningModule:
         """Return the U-Net, which evaluates itself by ``inference_step``."""
         from .segmentation_parts import SegmentationModel, UNet

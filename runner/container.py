@@ -38,6 +38,9 @@ class LightningContainer(WorkflowParams, DatasetParams, TrainerParams, Optimizer
     needs_local_dataset = False
     """Whether a run is refused without ``local_dataset``; help and configuration are shown all the same."""
 
+    fixed_on_resume: tuple[str, ...] = ()
+    """Names of parameters that ``--resume`` refuses to change, because they decide who is trained on, for example."""
+
     _model: LightningModule | None = None
     _names_read: set[str] | None = None
 

@@ -251,7 +251,8 @@ def _make_paths_absolute(container: LightningContainer) -> None:
     for name in names_of(type(container)):
         value = getattr(container, name)
         if isinstance(value, Path):
-            setattr(container, name, value.expanduser().absolute())
+            path = value.expanduser().absolute()
+            setattr(container, name, path.resolve() if ".." in path.parts else path)
         elif isinstance(value, list) and any(isinstance(item, Path) for item in value):
             setattr(container, name, [each.absolute() if isinstance(each, Path) else each for each in value])
 

@@ -127,6 +127,11 @@ def _check_changes(plan: Plan, prepared: Prepared) -> frozenset[str]:
         name for name in names if not same_value(getattr(prepared.container, name), getattr(before.container, name))
     }
     for name in sorted(changed):
+        if name in prepared.container.fixed_on_resume:
+            raise ParameterError(
+                f"{name}: the run in {plan.resume} has {getattr(before.container, name)} and cannot change it on the "
+                "way; start a new run."
+            )
         if name in OptimizerParams.param or name == "random_seed":
             raise ParameterError(
                 f"{name}: the run in {plan.resume} has {getattr(before.container, name)} and cannot change it on the "

@@ -89,6 +89,36 @@ def test_two_labels(folder: Path) -> None:
     )
 
 
+def test_one_file_under_several_names(folder: Path) -> None:
+    """Is one image, with one label and one patient; the slices of a volume stay together."""
+    (folder / "link.png").symlink_to(folder / "a.png")
+    found = table(folder, "image,label\na.png,0\na,0\n./a.png,0\nmore/../a,0\nlink,0\nb,1\n")
+    assert [image.name for image in found.images] == ["a.png", "b"]
+    assert "is '0' in line 2 and '1' in line 3" in problem(folder, "image,label\na.png,0\nlink,1\n")
+    patients = "image,label,patient\na.png,0,P1\n./a.png,0,P2\nb,1,P3\n"
+    assert "is 'P1' in line 2 and 'P2' in line 3" in problem(folder, patients)
+    slices = table(folder, "image,label,slice\nscan,0,3\nscan.nii.gz,1,4\n")
+    assert [image.group for image in slices.images] == ["scan", "scan"]
+
+
+def test_two_files_of_a_name(folder: Path) -> None:
+    """Must be told apart by their endings."""
+    touch(folder, "b.png")
+    assert "line 3: 'b' may be 'b.jpg' or 'b.png': say which" in problem(folder, "image,label\na,0\nb,1\n")
+
+
+def test_paths_with_dots(folder: Path) -> None:
+    """The folder itself may be given by way of another one."""
+    folder = folder / "more" / ".."
+    assert len(table(folder, f"image,label\na,0\n{folder / 'b'},1\n").images) == 2
+    assert len(table(folder / "more" / "..", "image,label\na,0\nmore/c,1\n").images) == 2
+
+
+def test_long_numbers(folder: Path) -> None:
+    """Are classes as any others."""
+    assert table(folder, f"image,label\na,{'9' * 5000}\nb,3\n").classes == ["3", "9" * 5000]
+
+
 def test_missing_column(folder: Path) -> None:
     """The nearest is named, with the parameter to set, and all there are."""
     text = problem(folder, "Image,labels\na,0\n", LabelColumns("image", "label"))
@@ -178,6 +208,25 @@ def test_circles_of_links(tmp_path: Path) -> None:
     names = [image.name for image in read_class_folders(tmp_path / "data").images]
     assert "dog/linked/3.png" in names
     assert len(names) < 10
+
+
+def test_one_file_in_two_classes(tmp_path: Path) -> None:
+    """By a link to a file or a folder: a mistake. In one class it counts once."""
+    touch(tmp_path, "a/0.png", "b/1.png")
+    (tmp_path / "a" / "again.png").symlink_to(tmp_path / "a" / "0.png")
+    assert [image.name for image in read_class_folders(tmp_path).images] == ["a/0.png", "b/1.png"]
+    (tmp_path / "a" / "other").symlink_to(tmp_path / "b")
+    with pytest.raises(ParameterError, match=r"'a/other/1\.png' and 'b/1\.png' are one file in two classes"):
+        read_class_folders(tmp_path)
+
+
+def test_folders_that_link_to_each_other(tmp_path: Path) -> None:
+    """Are looked into once; every way through them would take days."""
+    for one in range(12):
+        touch(tmp_path, f"a/{one}/{one}.png", "b/x.png")
+        for other in range(12):
+            (tmp_path / "a" / str(one) / f"to{other}").symlink_to(tmp_path / "a" / str(other))
+    assert len(read_class_folders(tmp_path).images) == 13
 
 
 def test_folders_that_are_no_classes(tmp_path: Path) -> None:

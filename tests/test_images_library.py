@@ -88,6 +88,23 @@ def test_damaged_cache_is_made_again(
     assert "is damaged and is made again" in caplog.text
 
 
+def test_cache_does_not_mix_up_contents(images: list[LabelledImage], tmp_path: Path) -> None:
+    """An entry with another's bytes is none; and a lost one is not made again of a file that has changed."""
+    library = ImageLibrary(images[:2], FORM, tmp_path / "cache")
+    library.load()
+    expected = values(library, [0])
+    first, second = (path for path in sorted((tmp_path / "cache").rglob("*")) if path.is_file())
+    first.write_bytes(second.read_bytes())
+    assert values(library, [0]) == expected
+    for path in (first, second):
+        path.unlink()
+    images[0].path.write_bytes(images[2].path.read_bytes())
+    with pytest.raises(RunFailedError, match=r"0\.png has changed since the run began"):
+        library[0]
+    assert not first.exists()
+    assert not second.exists()
+
+
 def test_pipes_do_not_hang(tmp_path: Path) -> None:
     """What is no file is not opened, with the cache as without."""
     os.mkfifo(tmp_path / "pipe.png")

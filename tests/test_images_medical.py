@@ -79,6 +79,32 @@ def test_window_of_the_file(tmp_path: Path, function: str) -> None:
     assert read_dicom(path, None, None) == pytest.approx(expected, abs=0.02 if function == "SIGMOID" else 1e-6)
 
 
+@pytest.mark.parametrize("function", ["LINEAR", "SIGMOID"])
+@pytest.mark.parametrize("window", [("nan", "10"), ("0", "inf"), ("0", "0"), ("0", "-5")])
+def test_windows_that_show_nothing(tmp_path: Path, function: str, window: tuple[str, str]) -> None:
+    """Are a reason not to read the file; all would be black."""
+    path = made(tmp_path, HOUNSFIELD, WindowCenter=float(window[0]), WindowWidth=float(window[1]))
+    dataset = pydicom.dcmread(path)
+    dataset.VOILUTFunction = function
+    dataset.save_as(path)
+    with pytest.raises(UnreadableImageError, match="has a window of centre"):
+        read_dicom(path, None, None)
+
+
+def test_deflated_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Are read, but not where they would fill the memory: that is found before pydicom unpacks them."""
+    path = made(tmp_path, np.arange(4096, dtype=np.int16).reshape(64, 64))
+    plain = read_dicom(path, None, None)
+    dataset = pydicom.dcmread(path)
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+    dataset.save_as(path)
+    assert np.array_equal(read_dicom(path, None, None), plain)
+    monkeypatch.setattr("runner.images.medical.MAX_INFLATED", 4000)
+    monkeypatch.setattr(pydicom, "dcmread", None)
+    with pytest.raises(UnreadableImageError, match="decompression bomb"):
+        read_dicom(path, None, None)
+
+
 def test_table_of_the_file(tmp_path: Path) -> None:
     """The values that a VOI table gives are the ones shown."""
     squares = (np.arange(256) ** 2 // 256).astype(np.uint16)

@@ -93,6 +93,37 @@ def test_other_modes(tmp_path: Path, mode: str) -> None:
     assert (read_image(tmp_path / "picture.tif", ImageForm(16)) == 255).all()
 
 
+def tiff(folder: Path, row: NDArray[Any], photometric: int) -> Path:
+    """Write a TIFF file of one row, which Pillow cannot."""
+    kind = {"u": 1, "i": 2, "f": 3}[row.dtype.kind]
+    numbers = {
+        256: row.size, 257: 1, 258: 8 * row.itemsize, 259: 1, 262: photometric, 273: 134, 277: 1, 278: 1,
+        279: row.nbytes,
+    }  # fmt: skip
+    entries = [struct.pack("<HHII", tag, 4, 1, value) for tag, value in numbers.items() if tag != 258]
+    entries += [struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in ((258, numbers[258]), (339, kind))]
+    head = b"II*\0" + struct.pack("<IH", 8, len(entries)) + b"".join(sorted(entries)) + bytes(4)
+    (folder / "made.tif").write_bytes(head.ljust(134, b"\0") + row.tobytes())
+    return folder / "made.tif"
+
+
+@pytest.mark.parametrize(
+    "row", [np.array([0, 51, 255], "u1"), np.array([0, 13107, 65535], "<u2"), np.array([0, 0.2, 1], "<f4")]
+)
+def test_white_is_zero(tmp_path: Path, row: NDArray[Any]) -> None:
+    """Means the same for all types."""
+    for photometric, expected in ((0, [1, 0.8, 0]), (1, [0, 0.2, 1])):
+        image = read_image(tiff(tmp_path, row, photometric), ImageForm(3, 1))[1, :, 0]
+        assert (image / np.iinfo(image.dtype).max).tolist() == pytest.approx(expected, abs=1e-4)
+
+
+def test_large_numbers(tmp_path: Path) -> None:
+    """Unsigned ones above 2^31 are the brightest; floats of nearly all their range are told apart."""
+    for row in (np.array([0, 2**31, 2**32 - 1], "<u4"), np.array([-3e38, 0, 3e38], "<f4")):
+        image = read_image(tiff(tmp_path, row, 1), ImageForm(3, 1))[1, :, 0]
+        assert image.tolist() == pytest.approx([0, 32768, 65535], abs=1)
+
+
 def test_pages_of_a_tiff_file(tmp_path: Path) -> None:
     """The first page without a number, else the one it says."""
     pages = [Image.new("L", (8, 8), value) for value in (10, 20, 30)]

@@ -32,6 +32,19 @@ def test_single_items_are_shared_exactly(labels: list[int], seed: int) -> None:
             assert abs(sum(parts[np.array(labels) == label] == part) - share * number) <= 1
 
 
+@pytest.mark.parametrize(("number", "each"), [(1000, 2), (1000, 3), (100, 3), (50, 4), (100, 1)])
+def test_rare_classes_reach_all_parts(number: int, each: int) -> None:
+    """Classes of few items have no part of their own choice: together they have the shares."""
+    parts = split_groups(np.repeat(np.arange(number), each).tolist(), range(number * each), SHARES, 0)
+    assert np.bincount(parts, minlength=3) / len(parts) == pytest.approx(np.array(SHARES), abs=0.03)
+
+
+def test_folds_leave_a_test_part() -> None:
+    """Also where a fold and the test part want one of five items of each class."""
+    parts = split_groups(np.repeat(np.arange(100), 5).tolist(), range(500), [0.17] * 5 + [0.15], 0)
+    assert np.bincount(parts) / 500 == pytest.approx(np.array([0.17] * 5 + [0.15]), abs=0.01)
+
+
 def test_as_even_as_scikit_learn() -> None:
     """With patients of very different sizes the shares of the rare class are as even as StratifiedGroupKFold's."""
     random = np.random.default_rng(0)

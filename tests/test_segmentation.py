@@ -81,6 +81,7 @@ def test_maps_point_at_the_rings(trained: RunResult) -> None:
     """What makes the model outline more lies where the closed rings are."""
     assert trained.metrics["peak_in_truth"] == 1
     assert len(trained.maps) == 3
+    assert "class 0" not in (trained.folder / "report.html").read_text()  # what is explained is no class
 
 
 def test_patches_are_no_substitute_for_whole_images(trained: RunResult) -> None:
@@ -120,7 +121,12 @@ def test_a_run_from_end_to_end(cls: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "words"), [({"patch_size": 80}, "must not be above"), ({"ring_radius": 20}, "below a quarter")]
+    ("values", "words"),
+    [
+        ({"patch_size": 80}, "must not be above"),
+        ({"ring_radius": 20}, "below a quarter"),
+        ({"patch_size": 8, "num_levels": 6}, "at most 3 levels fit"),
+    ],
 )
 def test_mistakes(values: dict[str, Any], words: str, tmp_path: Path) -> None:
     """Patches and rings that do not fit."""

@@ -20,7 +20,7 @@ Array = NDArray[Any]
 
 log = logging.getLogger(__name__)
 
-_VERSION = 1
+_VERSION = 2
 """Part of every key; to be raised when ``read_image`` gives other values for the same file."""
 
 _DTYPES = {1: np.uint8, 2: np.uint16}
@@ -29,8 +29,8 @@ _DTYPES = {1: np.uint8, 2: np.uint16}
 class ImageCache:
     """A folder of images by digest of the file's content and the settings; any number of processes may share it.
 
-    A file holds the sha256 of the rest, then the values. It appears under its name when it is whole, and is checked
-    whenever it is read; a damaged one is made again. It is never needed: a full disk only costs time.
+    A file holds the sha256 of its key and the values, then the values. It appears under its name when it is whole, and
+    is checked whenever it is read; a damaged one is made again. It is never needed: a full disk only costs time.
     """
 
     def __init__(self, folder: Path, form: ImageForm) -> None:
@@ -62,7 +62,7 @@ class ImageCache:
         digest, values = content[:32], content[32:]
         shape = self.form.size, self.form.size, self.form.channels
         num_values = math.prod(shape)
-        if len(values) not in (num_values, 2 * num_values) or hashlib.sha256(values).digest() != digest:
+        if len(values) not in (num_values, 2 * num_values) or _digest(key, values) != digest:
             log.warning("%s is damaged and is made again", self._file(key))
             return None
         dtype = _DTYPES[len(values) // num_values]
@@ -76,7 +76,7 @@ class ImageCache:
         temporary = temporary_name(target)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(hashlib.sha256(values).digest() + values)  # no fsync: it is checked when it is read
+            temporary.write_bytes(_digest(key, values) + values)  # no fsync: it is checked when it is read
             temporary.replace(target)
         except OSError as error:
             with suppress(OSError):
@@ -87,3 +87,7 @@ class ImageCache:
 
     def _file(self, key: str) -> Path:
         return self.folder / key[:2] / key[2:]
+
+
+def _digest(key: str, values: bytes) -> bytes:
+    return hashlib.sha256(key.encode() + values).digest()

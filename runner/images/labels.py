@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,32 +47,41 @@ def read_class_folders(folder: Path, class_names: Sequence[str] = ()) -> ImageTa
         class_names: The classes in order; empty: sorted.
 
     Raises:
-        ParameterError: there are fewer than two classes, or one has no images.
+        ParameterError: there are fewer than two classes, one has no images, or a file is in two of them by a link.
     """
     found = [path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
     if len(found) < 2:
         raise ParameterError(f"local_dataset: {shown(folder)} has neither a labels file nor a folder for each class.")
     classes = ordered_classes(found, class_names, f"the folders of {shown(folder)}")
-    images = []
+    images: dict[Path, LabelledImage] = {}
     for label, name in enumerate(classes):
-        files = sorted(image_files(folder / name))
+        files = sorted(image_files(folder / name, {Path(os.path.realpath(folder))}))
         if not files:
             raise ParameterError(f"local_dataset: {shown(folder / name)}, the folder of a class, holds no images.")
         for path in files:
             below = str(path.relative_to(folder))
-            images.append(LabelledImage(path, below, label, below))
-    return ImageTable(images, classes)
+            first = images.setdefault(Path(os.path.realpath(path)), LabelledImage(path, below, label, below))
+            if first.label != label:
+                raise ParameterError(
+                    f"local_dataset: {quoted(first.name)} and {quoted(below)} are one file in two classes."
+                )
+    return ImageTable(list(images.values()), classes)
 
 
-def image_files(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
-    """Yield the image files below *folder*, going by their names; hidden ones are left out."""
-    above |= {folder.resolve()}
-    for path in folder.iterdir():
+def image_files(folder: Path, visited: set[Path]) -> Iterator[Path]:
+    """Yield the image files below *folder*, going by their names; hidden ones are left out.
+
+    No folder is looked into twice, whatever links lead to it; *visited* are those that were.
+    """
+    real = Path(os.path.realpath(folder))
+    if real in visited:
+        return
+    visited.add(real)
+    for path in sorted(folder.iterdir(), key=lambda path: (path.is_symlink(), path)):
         if path.name.startswith("."):
             continue
         if path.is_dir():
-            if not (path.is_symlink() and path.resolve() in above):
-                yield from image_files(path, above)
+            yield from image_files(path, visited)
         elif path.name.lower().endswith(SUFFIXES):
             yield path
 
@@ -84,7 +94,7 @@ def ordered_classes(found: Iterable[str], class_names: Sequence[str], where: str
     """
     known = set(found)
     if not class_names:
-        return sorted(known, key=lambda name: (0, int(name), name) if name.isdecimal() else (1, 0, name))
+        return sorted(known, key=_order)
     for name in class_names:
         if name not in known:
             raise ParameterError(
@@ -96,6 +106,11 @@ def ordered_classes(found: Iterable[str], class_names: Sequence[str], where: str
     if len(class_names) != len(known):
         raise ParameterError(f"class_names: a name is there twice in {', '.join(map(quoted, class_names))}.")
     return list(class_names)
+
+
+def _order(name: str) -> tuple[int, int, str]:
+    is_number = name.isdecimal() and len(name) < 1000  # int() refuses more than 4300 digits
+    return (0, int(name), name) if is_number else (1, 0, name)
 
 
 def shown(path: Path) -> str:

@@ -38,11 +38,21 @@ class _Row:
     image: str
     label: str
     group: str
+    """Empty where it is not known."""
     frame: int | None
+
+
+@dataclass(frozen=True)
+class _Place:
+    path: Path
+    real: Path
+    """Without links."""
 
 
 def read_labels_file(file: Path, folder: Path, columns: LabelColumns, class_names: Sequence[str] = ()) -> ImageTable:
     """Return the images that a CSV file names, in its order; of rows that say the same, the first.
+
+    What is one file, under whatever names and links, is one image.
 
     Args:
         file: UTF-8; the names of the columns in the first line, and commas, semicolons or tabs between them.
@@ -51,25 +61,31 @@ def read_labels_file(file: Path, folder: Path, columns: LabelColumns, class_name
         class_names: The classes in order; empty: sorted, as numbers where they are.
 
     Raises:
-        ParameterError: it is no such file, a column or an image is missing, a name leads out of *folder*, or an image
-            has two labels.
+        ParameterError: it is no such file, a column or an image is missing, a name leads out of *folder* or means two
+            files, or an image has two labels or patients.
     """
-    rows: dict[tuple[str, int | None], _Row] = {}
-    for row in _rows(file, columns):
-        first = rows.setdefault((row.image, row.frame), row)
-        if first.label != row.label:
-            raise ParameterError(
-                f"{shown(file)}: {quoted(row.image)} is {quoted(first.label)} in line {first.line} "
-                f"and {quoted(row.label)} in line {row.line}."
-            )
-    found = {row.label for row in rows.values()}
+    rows = list(_rows(file, columns))
+    found = {row.label for row in rows}
     if len(found) < 2:
         raise ParameterError(f"{shown(file)} has {len(found)} class in {columns.label!r}; at least 2 are needed.")
     classes = ordered_classes(found, class_names, f"the labels of {shown(file)}")
-    places = _find_files(rows.values(), folder, file)
+    places = _find_files(rows, folder, file)
+    kept: dict[tuple[Path, int | None], _Row] = {}
+    volumes: dict[Path, str] = {}
+    for row in rows:
+        real = places[row.image].real
+        volumes.setdefault(real, row.image)
+        first = kept.setdefault((real, row.frame), row)
+        for one, other in ((first.label, row.label), (first.group, row.group)):
+            if one != other:
+                raise ParameterError(
+                    f"{shown(file)}: {quoted(row.image)} is {quoted(one)} in line {first.line} "
+                    f"and {quoted(other)} in line {row.line}."
+                )
     numbers = {name: number for number, name in enumerate(classes)}
     images = [
-        LabelledImage(places[row.image], row.image, numbers[row.label], row.group, row.frame) for row in rows.values()
+        LabelledImage(places[row.image].path, row.image, numbers[row.label], row.group or volumes[real], row.frame)
+        for (real, _), row in kept.items()
     ]
     return ImageTable(images, classes)
 
@@ -88,8 +104,7 @@ def _rows(file: Path, columns: LabelColumns) -> Iterator[_Row]:
         frame = row.get("slice", "")
         if frame and not (frame.isdecimal() and len(frame) < 10):
             raise _error(file, line, f"{quoted(frame)} is no number of a slice, counted from 0")
-        group = row.get("group") or row["image"]
-        yield _Row(line, row["image"], row["label"], group, int(frame) if frame else None)
+        yield _Row(line, row["image"], row["label"], row.get("group", ""), int(frame) if frame else None)
 
 
 def _lines(file: Path) -> Iterator[tuple[int, list[str]]]:
@@ -125,27 +140,36 @@ def _find_columns(header: list[str], columns: LabelColumns, file: Path) -> dict[
     return {what: header.index(name) for what, name in wanted.items()}
 
 
-def _find_files(rows: Iterable[_Row], folder: Path, file: Path) -> dict[str, Path]:
+def _find_files(rows: Iterable[_Row], folder: Path, file: Path) -> dict[str, _Place]:
     """Return the file of each name.
 
     Raises:
-        ParameterError: a name leads out of the folder, or files are missing.
+        ParameterError: a name leads out of the folder or means two files, or files are missing.
     """
-    places: dict[str, Path] = {}
-    names: dict[Path, dict[str, str]] = {}
+    places: dict[str, _Place] = {}
+    names: dict[Path, dict[str, list[str]]] = {}
+    real: dict[Path, Path] = {}
     missing: list[_Row] = []
     for row in rows:
-        path = Path(os.path.normpath(folder / row.image))
-        if "\0" in row.image or not path.is_relative_to(folder):
+        below = Path(os.path.normpath(row.image))
+        if below.is_absolute():
+            below = Path(os.path.relpath(below, folder))
+        if "\0" in row.image or below.parts[:1] == ("..",):
             raise _error(file, row.line, f"{quoted(row.image)} leads out of {shown(folder)}")
+        path = folder / below
         if path.parent not in names:
             names[path.parent] = _names_in(path.parent)
-        there = names[path.parent]
-        if path.name not in there:
+            real[path.parent] = Path(os.path.realpath(path.parent))
+        meant = names[path.parent].get(path.name, [])
+        if len(meant) > 1:
+            raise _error(file, row.line, f"{quoted(row.image)} may be {' or '.join(map(quoted, meant))}: say which")
+        if not meant:
             missing.append(row)
-        places[row.image] = path.parent / there.get(path.name, path.name)
+        found = path.parent / (meant[0] if meant else path.name)
+        is_link = found.is_symlink()
+        places[row.image] = _Place(found, Path(os.path.realpath(found)) if is_link else real[path.parent] / found.name)
     if missing:
-        first, near = missing[0], names[places[missing[0].image].parent]
+        first, near = missing[0], names[places[missing[0].image].path.parent]
         named = ", ".join(f"{quoted(row.image)} (line {row.line})" for row in missing[:_MAX_NAMED])
         number = f"{len(missing)} images that are" if missing[1:] else "an image that is"
         raise ParameterError(
@@ -156,14 +180,18 @@ def _find_files(rows: Iterable[_Row], folder: Path, file: Path) -> dict[str, Pat
     return places
 
 
-def _names_in(folder: Path) -> dict[str, str]:
+def _names_in(folder: Path) -> dict[str, list[str]]:
     """Return the names of the files in a folder by themselves, and by the part before the ending of an image file."""
     try:
         names = sorted(os.listdir(folder))  # noqa: PTH208 - names are all that is needed, of 100,000 files quickly
     except OSError:
         return {}
-    short = {name[: -len(end)]: name for end in SUFFIXES for name in names if name.lower().endswith(end)}
-    return short | {name: name for name in names}
+    found: dict[str, list[str]] = {}
+    for name in names:
+        for end in SUFFIXES:
+            if name.lower().endswith(end):
+                found.setdefault(name[: -len(end)], []).append(name)
+    return found | {name: [name] for name in names}
 
 
 def _error(file: Path, line: int, what: str) -> ParameterError:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 import os
 import time
@@ -17,11 +15,11 @@ from numpy.typing import NDArray
 from runner.atomic_files import write_text
 from runner.errors import ParameterError, RunFailedError
 from runner.images.cache import ImageCache
-from runner.images.labels import LabelledImage, quoted
+from runner.images.labels import LabelledImage, quoted, shown
 from runner.images.pixels import UnreadableImageError
 from runner.images.readers import ImageForm, read_image
 from runner.number_text import format_seconds
-from runner.plain_text import escaped
+from runner.shown import csv_line
 
 Array = NDArray[Any]
 
@@ -87,11 +85,17 @@ class ImageLibrary:
         return read_image(self.images[number].path, self.form, self.images[number].frame)
 
     def _cached(self, cache: ImageCache, key: str, number: int) -> tuple[Array, bool]:
-        """Return an image, and whether it was in the cache."""
+        """Return an image, and whether it was in the cache.
+
+        Raises:
+            RunFailedError: it was not, and its file is not the one that the key was made of any more.
+        """
         image = cache.read(key)
         if image is not None:
             return image, True
-        image = self._read(number)
+        image, source = self._read(number), self.images[number]
+        if cache.key(source.path, source.frame) != key:
+            raise RunFailedError(f"{shown(source.path)} has changed since the run began.")
         cache.write(key, image)
         return image, False
 
@@ -122,9 +126,6 @@ def report_unreadable(
 
 
 def write_csv(file: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a table, with what a terminal would obey as escapes."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows([escaped(str(field)) for field in row] for row in rows)
-    write_text(file, text.getvalue())
+    """Write a table for spreadsheets and terminals, with what they would obey as escapes; None is an empty field."""
+    lines = [csv_line(header), *(csv_line("" if each is None else str(each) for each in row) for row in rows)]
+    write_text(file, "".join(lines))

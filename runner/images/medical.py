@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import math
+import zlib
 from importlib import import_module
 from pathlib import Path
 from typing import IO, Any, cast
@@ -10,12 +12,15 @@ from typing import IO, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from runner.images.pixels import UnreadableImageError, check_pixels, chosen_frame, scaled
+from runner.images.pixels import MAX_PIXELS, UnreadableImageError, check_pixels, chosen_frame, scaled
 
 Array = NDArray[Any]
 
 NIFTI_MAGIC = (b"n+1\0", b"n+2\0")
 """At byte 344 of the older kind of NIfTI file, at byte 4 of the newer."""
+
+MAX_INFLATED = 3 * MAX_PIXELS
+"""Bytes of a deflated DICOM file after unpacking."""
 
 
 def read_dicom(path: Path, window: tuple[float, float] | None, frame: int | None) -> Array:
@@ -40,6 +45,7 @@ def read_dicom(path: Path, window: tuple[float, float] | None, frame: int | None
     from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
     from pydicom.pixels.utils import pixel_array
 
+    _check_deflated(path)
     dataset = pydicom.dcmread(path)
     if "PixelData" not in dataset:
         raise UnreadableImageError("is a DICOM file without pixels")
@@ -64,12 +70,36 @@ def read_dicom(path: Path, window: tuple[float, float] | None, frame: int | None
     return np.asarray(1 - shown if is_inverted else shown)
 
 
+def _check_deflated(path: Path) -> None:
+    """Refuse a packed data set that would fill the memory; pydicom unpacks it as a whole, before its sizes are known.
+
+    Raises:
+        UnreadableImageError: it is.
+    """
+    from pydicom.filereader import read_dataset
+    from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+    with path.open("rb") as file:
+        file.seek(132)
+        meta = read_dataset(file, False, True, stop_when=lambda tag, *_: tag.group != 2)
+        if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+            return
+        inflate, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
+        while not inflate.eof and (packed := inflate.unconsumed_tail or file.read(2**16)):
+            size += len(inflate.decompress(packed, 2**20))
+            if size > MAX_INFLATED:
+                raise UnreadableImageError(f"holds more than {MAX_INFLATED} packed bytes: may be a decompression bomb")
+
+
 def _shown_as_the_file_says(values: Array, dataset: Any) -> Array:
     if dataset.get("WindowCenter") is not None and dataset.get("WindowWidth") is not None:
         center, width = (float(np.atleast_1d(dataset[name].value)[0]) for name in ("WindowCenter", "WindowWidth"))
+        if not (math.isfinite(center) and math.isfinite(width) and width > 0):
+            raise UnreadableImageError(f"has a window of centre {center:g} and width {width:g}")
         function = dataset.get("VOILUTFunction", "LINEAR")
         if function == "SIGMOID":
-            return np.asarray(1 / (1 + np.exp(-4 * (values - center) / width)), dtype=np.float32)
+            steps = np.clip(4 * (values.astype(np.float64) - center) / width, -80, 80)
+            return np.asarray(1 / (1 + np.exp(-steps)), dtype=np.float32)
         if function == "LINEAR":  # C.11.2.1.2.1: a window of 256 tells the values -128 to 127 apart
             center, width = center - 0.5, max(width - 1, 1e-3)
         return scaled(values, (center, width))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ Array = NDArray[Any]
 
 MAX_PIXELS = 89_478_485
 """Pixels of one picture or slice: Pillow's limit for what may be a decompression bomb, 256 MB of colours."""
+
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 class UnreadableImageError(Exception):
@@ -55,7 +58,7 @@ def scaled(values: Array, window: tuple[float, float] | None, full_range: tuple[
         float32 of the same shape.
 
     Raises:
-        UnreadableImageError: no value is a finite number.
+        UnreadableImageError: no value is a finite number, or what is to be 0 and 1 is none.
     """
     values = values.astype(np.float32)
     finite = np.isfinite(values)
@@ -67,5 +70,9 @@ def scaled(values: Array, window: tuple[float, float] | None, full_range: tuple[
         low, high = full_range
     else:
         low, high = float(values[finite].min()), float(values[finite].max())
-    brought = (values - np.float32(low)) / np.float32((high - low) or 1)
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise UnreadableImageError(f"is to be shown from {low:g} to {high:g}, which no value lies between")
+    if max(abs(low), abs(high)) > _FLOAT32_MAX / 4:
+        values = values.astype(np.float64)  # the range is more than a float32 holds
+    brought = (values - values.dtype.type(low)) / values.dtype.type((high - low) or 1)
     return np.asarray(np.nan_to_num(brought, nan=0, posinf=1, neginf=0).clip(0, 1), dtype=np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from runner.plain_text import clipped, escaped
 Array = NDArray[Any]
 
 _PILLOW_FORMATS = ("PNG", "JPEG", "TIFF")
+_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
+_SAMPLE_FORMAT, _UNSIGNED = 339, 1
+"""Tags of TIFF 6.0 and their values."""
 _GZIP = b"\x1f\x8b"
 
 
@@ -81,16 +85,25 @@ def _read_picture(path: Path, form: ImageForm, frame: int | None) -> Array:
     except UnidentifiedImageError:
         raise UnreadableImageError("is no PNG, JPEG, TIFF, DICOM or NIfTI file, or its head is damaged") from None
     with opened as image:
+        tags = getattr(image, "tag_v2", {})
         image.seek(chosen_frame(frame, getattr(image, "n_frames", 1), default=0))
         check_pixels(image.height, image.width)
         # A JPEG file can be decoded at a half, quarter or eighth of its size, which is what makes photographs slow.
         image.draft(None, (2 * form.size, 2 * form.size))
         turned = ImageOps.exif_transpose(image)
         if turned.mode.startswith("I;16"):
-            return scaled(np.asarray(turned), form.window, (0, 65535))
+            return _as_the_tags_say(scaled(np.asarray(turned), form.window, (0, 65535)), tags)
         if turned.mode in ("I", "F"):
-            return scaled(np.asarray(turned), form.window)
+            stored = np.asarray(turned)
+            if turned.mode == "I" and tags.get(_SAMPLE_FORMAT, ()) == (_UNSIGNED,):  # Pillow takes them for signed
+                stored = stored.view(np.uint32)
+            return _as_the_tags_say(scaled(stored, form.window), tags)
         return np.asarray(turned.convert("L" if turned.mode in ("1", "L", "LA") else "RGB"))
+
+
+def _as_the_tags_say(shown: Array, tags: Mapping[int, Any]) -> Array:
+    """Invert a TIFF file whose white is zero; of 8 bits and fewer, Pillow does that."""
+    return np.asarray(1 - shown if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO else shown)
 
 
 def _fitted(values: Array, form: ImageForm) -> Array:

@@ -121,7 +121,8 @@ def _tile(record: RunRecord, row: MapRow, explanation: Explanation, full: float)
     place = _place(row, explanation)
     picture = thumbnail(explanation, place, full)
     label = "" if row.label is None else record.class_name(row.label)
-    predicted, target = record.class_name(row.predicted), record.class_name(row.target)
+    is_class = bool(label or record.classes) or len(explanation.scores) > 1  # a single score may be of no class
+    predicted, target = (record.class_name(each) if is_class else "score" for each in (row.predicted, row.target))
     order = _order(row, explanation.scores)
     numbers = [(name, order[key]) for key, name in (("loss", "loss"), ("score", "score of its class")) if key in order]
     numbers += [(name, row.numbers[key]) for key, name in _NUMBERS if key in row.numbers]
