@@ -133,3 +133,26 @@ def test_a_kill_in_the_middle(
     assert "Alpha" not in call(capsys)
     call(capsys, "rm", "Beta", "--yes")
     assert not list(outputs.glob(".*.removed"))
+
+
+def test_nothing_of_others_is_removed(outputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Folders with names like those set aside, runs behind a link, folders with runs in them."""
+    elsewhere = tmp_path / "elsewhere"
+    victim, outer = make_run(elsewhere, "Victim"), make_run(elsewhere, "Outer")
+    for name in (".precious.removed", ".precious.0123abcd.removed"):
+        (elsewhere / name).mkdir()
+    (outputs / "linked").symlink_to(victim)
+    assert "is a link to" in call(capsys, "rm", "--yes", "linked", code=2)
+    inner = make_run(outer / "outputs", "Inner")
+    lock = FolderLock(inner)
+    assert lock.take()
+    assert "another run in it" in call(capsys, "rm", "--yes", str(outer), code=2)
+    lock.give_back()
+    for name in ("config.yaml", "status.json"):
+        shutil.copy(inner / name, outputs)
+    assert "outputs folder lies in it" in call(capsys, "rm", "--yes", str(outputs), code=2)
+    call(capsys, "rm", "--yes", str(victim))
+    assert not victim.exists()
+    assert inner.is_dir()
+    assert {".precious.removed", ".precious.0123abcd.removed"} < {each.name for each in elsewhere.iterdir()}
+    assert len(list(outputs.glob("2*"))) == 3

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from runner.browser.finding import find_run
+from runner.browser.finding import find_run, find_run_to_remove, is_sweep
 from runner.browser.labels import note, tag
 from runner.browser.listing import FORMATS, Selection, list_runs
 from runner.browser.records import FIELDS
@@ -189,7 +189,7 @@ def _export(words: Sequence[str], options: Mapping[str, str], around: Surroundin
 
 
 def _remove(words: Sequence[str], options: Mapping[str, str], around: Surroundings) -> list[str]:
-    paths = [find_run(around.outputs, word) for word in words]
+    paths = [find_run_to_remove(around.outputs, word) for word in words]
     return remove(paths, (lambda _: True) if "yes" in options else ask)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from runner.errors import UsageError, did_you_mean, nearest
 from runner.run_folder import RunFolder
+from runner.shown import printable
 from runner.sweep.sweep_folder import SWEEPS, SweepFolder, sweeps_in
 
 LATEST = "latest"
@@ -32,6 +33,22 @@ def find_run(outputs: Path, word: str) -> Path:
         shown = ", ".join(matches[-5:]) + (", ..." if len(matches) > 5 else "")
         raise UsageError(f"{len(matches)} runs are called like {word!r}: {shown}.")
     raise UsageError(f"There is no run {word!r} below {outputs}.{_hint(word, names)}")
+
+
+def find_run_to_remove(outputs: Path, word: str) -> Path:
+    """Return the folder of a run as :func:`find_run` does, but not through a link to somewhere else.
+
+    Raises:
+        UsageError: there is no such run, or more than one; it is a link; or the outputs folder itself lies in it.
+    """
+    path = find_run(outputs, word)
+    for place in _places(outputs, word):
+        with suppress(OSError, ValueError):
+            if place.is_symlink() and place.resolve() == path and place.parent.resolve() != path.parent:
+                raise UsageError(f"{printable(str(place))} is a link to {printable(str(path))}. Nothing is removed.")
+    if outputs.resolve().is_relative_to(path):
+        raise UsageError(f"{printable(str(path))} is no run of its own: the outputs folder lies in it.")
+    return path
 
 
 def find_run_or_sweep(outputs: Path, word: str) -> Path:
