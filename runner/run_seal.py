@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ from runner.run_folder import RunFolder
 from runner.sealed_files import read_sealed, write_sealed
 
 log = logging.getLogger(__name__)
+
+_DIGEST = re.compile("[0-9a-f]{64}")
+_NO_NAMES = (b"", b".", b"..")
 
 
 @dataclass(frozen=True)
@@ -53,8 +57,8 @@ def digests_of(folder: RunFolder, leave_out: Collection[str] = ()) -> dict[str, 
 def recorded_digests(folder: RunFolder) -> dict[str, str] | None:
     """Return what digests.json says; None where there is none, or it is damaged."""
     try:
-        return dict(read_sealed(folder.digests)["files"])
-    except (OSError, RunFailedError, KeyError, TypeError, ValueError):
+        return _read_digests(folder)
+    except (OSError, RunFailedError):
         return None
 
 
@@ -104,12 +108,35 @@ def check_run(folder: RunFolder) -> Findings:
         damaged = [each for each in paths if not _is_whole_checkpoint(each)]
         return Findings(False, len(paths), tuple(each.relative_to(folder.path).as_posix() for each in damaged))
     try:
-        recorded: dict[str, Any] = read_sealed(folder.digests)["files"]
-    except (RunFailedError, KeyError):
+        recorded = _read_digests(folder)
+    except RunFailedError:
         return Findings(True, 0, damaged=(folder.digests.name,))
     there = {name for name in recorded if (folder.path / name).is_file()}
     damaged_names = sorted(name for name in there if file_digest(folder.path / name) != recorded[name])
     return Findings(True, len(recorded), tuple(damaged_names), tuple(sorted(recorded.keys() - there)))
+
+
+def _read_digests(folder: RunFolder) -> dict[str, str]:
+    """Return what digests.json says.
+
+    Raises:
+        RunFailedError: it is damaged, or a name in it can be none of a file in the folder.
+        OSError: it cannot be read.
+    """
+    files = read_sealed(folder.digests).get("files")
+    if not isinstance(files, dict) or not all(
+        _is_name(name) and isinstance(each, str) and _DIGEST.fullmatch(each) for name, each in files.items()
+    ):
+        raise RunFailedError(f"{folder.digests} is damaged: it has names or digests that no run writes.")
+    return files
+
+
+def _is_name(name: str) -> bool:
+    try:
+        parts = os.fsencode(name).split(b"/")
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in name and len(name) < 4096 and all(each not in _NO_NAMES and len(each) < 256 for each in parts)
 
 
 def file_digest(path: Path) -> str:

@@ -1,5 +1,6 @@
 """digests.json: every file of a run that ended is known by its bytes."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,8 @@ import pytest
 from runner.checkpoint_files import write_checkpoint_file
 from runner.errors import RunFailedError
 from runner.run_folder import RunFolder
-from runner.run_seal import check_run, seal_run, unseal_run
+from runner.run_seal import check_run, recorded_digests, seal_run, unseal_run
+from runner.sealed_files import write_sealed
 from tests.test_checkpoint_files import in_pieces, write
 
 
@@ -89,3 +91,37 @@ def test_sealed_again(folder: RunFolder) -> None:
     seal_run(folder)
     assert check_run(folder).is_whole
     assert check_run(folder).num_files == 5
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        [1],
+        5,
+        None,
+        {"a": 5},
+        {"a": "x" * 64},
+        {"x" * 5000: "0" * 64},
+        {"x" * 300: "0" * 64},
+        {"\ud800": "0" * 64},
+        {"a\0b/c": "0" * 64},
+        {"../../etc/hostname": "0" * 64},
+        {"/etc/hostname": "0" * 64},
+        {"": "0" * 64},
+    ],
+)
+def test_names_and_digests_that_no_run_writes(folder: RunFolder, files: object) -> None:
+    """The file is damaged, and nothing outside of the folder is looked at."""
+    folder.digests.unlink()
+    write_sealed(folder.digests, {"files": files})
+    assert check_run(folder).damaged == ("digests.json",)
+    assert recorded_digests(folder) is None
+
+
+def test_a_name_that_is_no_text(folder: RunFolder) -> None:
+    """Its digest is kept as those of others are."""
+    name = os.fsdecode(b"bad\xff.txt")
+    (folder.path / name).write_bytes(b"x")
+    seal_run(folder)
+    assert check_run(folder).is_whole
+    assert name in (recorded_digests(folder) or {})

@@ -156,3 +156,17 @@ def test_nothing_of_others_is_removed(outputs: Path, tmp_path: Path, capsys: pyt
     assert inner.is_dir()
     assert {".precious.removed", ".precious.0123abcd.removed"} < {each.name for each in elsewhere.iterdir()}
     assert len(list(outputs.glob("2*"))) == 3
+
+
+def test_names_of_folders_that_a_terminal_would_obey(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They are printed as escapes, in one line."""
+    path = next(outputs.glob("*_Alpha")).rename(outputs / "zz\x1b]0;pwn\x07\nAlpha: all is well")
+    for words in (("tag", path.name, "a"), ("export", path.name, "x.zip"), ("verify", path.name), ("show", path.name)):
+        assert call(capsys, *words).replace("\n", "").isprintable()
+    path.with_name("zz\nBeta").mkdir()
+    for each in ("config.yaml", "status.json"):
+        shutil.copy(path / each, path.with_name("zz\nBeta"))
+    assert call(capsys, "show", "zz", code=2).count("\n") == 1
+    assert main(["report", path.name]) == 0
+    assert capsys.readouterr().out.count("\n") == 1
+    assert call(capsys, "rm", path.name, "--yes").count("\n") == 1

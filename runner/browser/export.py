@@ -20,6 +20,7 @@ from runner.folder_lock import is_locked
 from runner.run_folder import RunFolder
 from runner.run_seal import check_run, files_of_run
 from runner.sealed_files import place, sealed_bytes
+from runner.shown import printable
 
 _LARGEST_TEXT = 64 * 2**20
 _SUFFIXES_OF_TEXT = frozenset({".yaml", ".json", ".log", ".csv", ".txt", ".diff", ".md", ".html"})
@@ -65,11 +66,11 @@ def _check(folder: RunFolder, target: Path) -> None:
     if not target.parent.is_dir():
         raise UsageError(f"There is no folder {target.parent} to write {target.name} to.")
     if is_locked(folder.path):
-        raise UsageError(f"{name_of(folder.path)} is running; export it when it has ended.")
+        raise UsageError(f"{printable(name_of(folder.path))} is running; export it when it has ended.")
     findings = check_run(folder)
     if not findings.is_whole:
         lost = ", ".join((*findings.damaged, *findings.missing))
-        raise RunFailedError(f"{name_of(folder.path)} is damaged or not whole, and is not exported: {lost}.")
+        raise RunFailedError(f"{printable(name_of(folder.path))} is damaged or not whole, and is not exported: {lost}.")
 
 
 def _private_words(folder: RunFolder) -> PrivateWords:

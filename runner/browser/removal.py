@@ -41,7 +41,8 @@ def remove(paths: Sequence[Path], is_wanted: Callable[[str], bool]) -> list[str]
         for path in paths:
             _lock(path, locks)
         size = sum(_size(path) for path in paths)
-        what = printable(paths[0].name) if len(paths) == 1 else f"{len(paths)} runs ({', '.join(printable(each.name) for each in paths)})"
+        names = ", ".join(printable(each.name) for each in paths)
+        what = names if len(paths) == 1 else f"{len(paths)} runs ({names})"
         if not is_wanted(f"Remove {what}, {size / 1e6:.1f} MB, for good?"):
             return ["nothing is removed"]
         for path in paths:
