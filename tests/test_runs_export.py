@@ -53,7 +53,9 @@ WORDS = PrivateWords(
         ("+/srv/x/y", "+<path>/y"),
         ("on NODE7 as ab, 0.5 ab", "on host as ab, 0.5 ab"),
         ("/srv/x/ab", "<path>/user"),
+        ("/data/Klinik Nord/v/lib/site-packages/torch/nn/a.py", "<site-packages>/torch/nn/a.py"),
         # what stays as it is
+        ('<path d="M0 1"/><text class="x">/a</text>', '<path d="M0 1"/><text class="x">/a</text>'),
         ("<br/>a/b/c</b></p> x+/a/b s3://a/b/c", "<br/>a/b/c</b></p> x+/a/b s3://a/b/c"),
         ("url(data:image/jpeg;base64,/9j/4AAQ/node7+) x", "url(data:image/jpeg;base64,/9j/4AAQ/node7+) x"),
         ("val/loss 3 images/s, 1/2", "val/loss 3 images/s, 1/2"),
@@ -189,6 +191,7 @@ def test_files_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     monkeypatch.chdir(tmp_path)
     secret = "/srv/Klinik Nord/patients"
     path = make_run(tmp_path / "outputs", local_dataset=secret, sealed=False)
+    (path / "page.html").write_text(f"<td>{secret}/p1.png</td><br/><p>a/b</p>")
     for name in ("table.tsv", "VARS.TXT", "noname"):
         (path / name).write_text(f"a\t{secret}/p1.png\tPATH=/usr/bin:/srv/x/bin\n")
     np.savez_compressed(path / "files.npz", files=np.array([f"{secret}/p1.png"]))
@@ -205,6 +208,7 @@ def test_files_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     assert {"bad\ufffd.txt", "numbers.npz", "numbers.gz"} <= {each.name for each in found.iterdir()}
     assert (found / "noname").read_text() == (found / "VARS.TXT").read_text() == (found / "table.tsv").read_text()
     assert (found / "table.tsv").read_text() == "a\t<path>/p1.png\tPATH=<path>/bin:<path>/bin\n"
+    assert (found / "page.html").read_text() == "<td>&lt;path&gt;/p1.png</td><br/><p>a/b</p>"
     assert not any(b"Klinik" in each.read_bytes() for each in found.rglob("*") if each.is_file())
 
 

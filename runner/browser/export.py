@@ -28,6 +28,7 @@ from runner.shown import printable
 _LARGEST_TEXT = 64 * 2**20
 _SUFFIXES_OF_TEXT = frozenset({".yaml", ".json", ".log", ".csv", ".txt", ".diff", ".md", ".html"})
 _PACKED = frozenset({".png", ".npz", ".ckpt", ".zip", ".gz", ".jpg"})
+_STAND_INS = re.compile("<(path|run|site-packages)>")
 _NO_TEXT = re.compile(r"[\0-\x06\x0e-\x1a]")
 _CHUNK = 2**20
 _REMOTE = re.compile(r'("remote": )"[^"]*"')
@@ -158,7 +159,7 @@ def _write(folder: RunFolder, words: PrivateWords, file: IO[bytes]) -> list[str]
             entry.compress_type = zipfile.ZIP_STORED if path.suffix in _PACKED else zipfile.ZIP_DEFLATED
             entry.external_attr = 0o100644 << 16
             with archive.open(entry, "w", force_zip64=True) as written:
-                digest = _put(written, path, None if text is None else words.cleaned(text))
+                digest = _put(written, path, None if text is None else _rewritten(text, path, words))
             if path != folder.labels:
                 digests[shown] = digest
         archive.writestr(f"{top}/{folder.digests.name}", sealed_bytes({"files": digests}))
@@ -173,6 +174,11 @@ def _shown(name: str, words: PrivateWords, taken: Collection[str]) -> str:
         number += 1
         shown = str(path.with_name(f"{path.stem}-{number}{path.suffix}"))
     return shown
+
+
+def _rewritten(text: str, path: Path, words: PrivateWords) -> str:
+    text = words.cleaned(text)
+    return _STAND_INS.sub(r"&lt;\1&gt;", text) if path.suffix.lower() == ".html" else text
 
 
 def _put(written: IO[bytes], path: Path, text: str | None) -> str:

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from runner.shown import number_of
 
-_START = r"(?:(?<![\w.~/%<>+#!-])|(?<=[>!:-])(?<!#!)|(?<=(?<![\w-])-[A-Za-z])|(?<=^\+))"
+_START = r"(?:(?<![\w.~/%<+!])|(?<=(?<!#)!)|(?<=(?<![\w-])-[A-Za-z])|(?<=^\+))(?<!<run>)(?<!<path>)(?<!-packages>)"
 """Before a path: not the rest of a word or of an address, ``#!`` or ``</``; but ``-I/...`` and a new line of a diff."""
 _PART = r"[\w.@+~%=,-]+"
 _PATH = re.compile(rf"{_START}(?:file://)?(/{_PART}(?:/{_PART})+/?)", re.MULTILINE)
-_QUOTED_PATH = re.compile(r"""(?<=["'])(--?[\w-]+=)?(/[^"'\n\\]+)(?=["'])""")
+_QUOTED_PATH = re.compile(r"""(?<=["'])(--?[\w-]+=)?(/[^"'<>\n\\]+)(?=["'])""")
 _PICTURE = re.compile(r"(;base64,[A-Za-z0-9+/=]+)")
 _HOME = re.compile(r"/(?:home|Users)/([\w.@+-]+)")
 _HOME_IN_BYTES = re.compile(rb"/(?:home|Users)/\w")
