@@ -57,7 +57,7 @@ def digests_of(folder: RunFolder, leave_out: Collection[str] = ()) -> dict[str, 
 def recorded_digests(folder: RunFolder) -> dict[str, str] | None:
     """Return what digests.json says; None where there is none, or it is damaged."""
     try:
-        return _read_digests(folder)
+        return _read_digests(folder) if folder.digests.is_file() else None
     except (OSError, RunFailedError):
         return None
 

@@ -212,7 +212,9 @@ def test_files_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     assert not any(b"Klinik" in each.read_bytes() for each in found.rglob("*") if each.is_file())
 
 
-@pytest.mark.parametrize("user", ["0", "train", "best", "ab", "true", "loss", "l_rate", "1e5", "Model", "results"])
+@pytest.mark.parametrize(
+    "user", ["0", "train", "best", "ab", "true", "loss", "l_rate", "1e5", "Model", "results", "label"]
+)
 def test_a_user_who_is_called_like_something_else(
     user: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -222,6 +224,7 @@ def test_a_user_who_is_called_like_something_else(
     path = make_run(
         tmp_path / "outputs", metrics={"loss": 0.6211, "ok": 100000.0}, local_dataset=f"/srv/x/{user}", sealed=False
     )
+    RunFolder(path).predictions.write_text("index,label\n0,1\n")
     (path / "checkpoints" / "best.ckpt").write_bytes(b"\0best\0")
     (path / "results.json").write_text('{"train": {"metrics": {"val/loss": 0.25, "n": 1e5, "on": true}}}')
     seal_run(RunFolder(path))
@@ -229,7 +232,8 @@ def test_a_user_who_is_called_like_something_else(
     assert "left out" not in capsys.readouterr().out
     found = unpacked(tmp_path)
     assert found.name == path.name
-    assert (found / "results.json").read_text() == (path / "results.json").read_text()
+    for name in ("results.json", "predictions.csv", "status.json"):
+        assert (found / name).read_text() == (path / name).read_text()
     assert (found / "checkpoints" / "best.ckpt").is_file()
     before, after = ((each / "config.yaml").read_text() for each in (path, found))
     assert after == before.replace(f"/srv/x/{user}", "<path>/user")

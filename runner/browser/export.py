@@ -92,11 +92,14 @@ def _private_words(folder: RunFolder) -> PrivateWords:
 
 def _vocabulary(folder: RunFolder) -> Iterator[str]:
     """Yield the names that the run's own files are made of."""
-    for record in (_status(folder), read_environment(folder), *map(_json, (folder.results, folder.evaluation))):
+    environment = {**read_environment(folder), "packages": None}  # some are called like people
+    records = (folder.results, folder.evaluation, *folder.saliency.glob("*.json"))
+    for record in (_status(folder), environment, *map(_json, records)):
         yield from _keys_in(record)
     yield from (name for name, _, _ in config_values(folder))
     yield from (str(_status(folder).get(name)) for name in ("model", "state", "phase"))
-    yield (_text(folder.metrics) or "").partition("\n")[0]
+    for table in (folder.metrics, folder.predictions, *folder.saliency.glob("*.csv")):
+        yield (_text(table) or "").partition("\n")[0]
     own = (value for value in (getattr(folder, name) for name in dir(folder)) if isinstance(value, Path))
     yield from (each.stem for each in own if each != folder.path)
     for parent in (folder.checkpoints, folder.saliency):
