@@ -190,8 +190,10 @@ def _runs(request: Request) -> int:
 def _report(request: Request) -> int:
     from runner.report_command import report_command
     from runner.run_record import shown
+    from runner.shown import printable
 
-    print(shown(report_command(request.arguments[0], _outputs(request), opens=request.open)))
+    page = report_command(request.arguments[0], _outputs(request), opens=request.open)
+    print(printable(str(shown(page)), 5000))
     return EXIT_DONE
 
 

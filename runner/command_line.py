@@ -99,7 +99,7 @@ COMMAND_OPTIONS = {
         "last": Option("Only so many, those made last (default: a table has 20, other formats all).", "NUMBER"),
         "columns": Option("What to show: fields, metrics and parameters; name,state,test_acc,l_rate.", "NAMES"),
         "format": Option("table, csv, json or md.", "WORD"),
-        "html": Option("runs compare: where the page goes (default compare.html).", "FILE"),
+        "html": Option("runs compare: where the page goes (default compare.html beside the runs).", "FILE"),
         "remove": Option("runs tag: take the tags away."),
         "yes": Option("runs rm: do not ask."),
     }

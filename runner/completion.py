@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +25,8 @@ from runner.sweep.sweep_folder import sweeps_in
 SHELLS = ("bash", "zsh", "fish")
 _TEMPLATES = Path(__file__).parent / "templates"
 _SAFE = re.compile(r"[\w%+=:,./~-][\w@%+=:,./~-]*")
+_OBEYED = "-~=+%"
+"""No name of a file that begins so is offered: it would be an option, or another name to the shell."""
 _WORDS = {
     "format": FORMATS,
     "log_level": tuple(each.lower() for each in LOG_LEVELS),
@@ -57,6 +60,8 @@ def candidates(shell: str = "", *words: str) -> list[str]:
     if shell == "bash":  # which takes --model=A for three words
         words, cut = _joined(words)
     before, current = list(words[:-1]), words[-1] if words else ""
+    if shell != "fish":  # the others hand over what was typed, with its quotes
+        before = [_unquoted(each) for each in before]
     try:
         found = _candidates(before, current)
     except (RunnerError, OSError, ValueError, RecursionError):
@@ -65,6 +70,13 @@ def candidates(shell: str = "", *words: str) -> list[str]:
     if shell == "bash":
         return [each[cut:] for each in fitting]
     return [f"{each}\t{' '.join(doc.split())[:80]}" for each, doc in fitting.items()]
+
+
+def _unquoted(word: str) -> str:
+    try:
+        return "".join(shlex.split(word))
+    except ValueError:
+        return word
 
 
 def _joined(words: Sequence[str]) -> tuple[tuple[str, ...], int]:
@@ -146,7 +158,11 @@ def _values(name: str, typed: str, before: Sequence[str], command: str) -> Candi
 
 def _arguments(command: str, given: Sequence[str], before: Sequence[str]) -> Candidates:
     """Return what may stand alone behind a command."""
-    words = [each for each in given if not each.startswith("-")]
+    words = [
+        each
+        for place, each in enumerate(given, start=1)
+        if not each.startswith("-") and not _option_before(before[:place], command)
+    ]
     outputs = _folders(before)[1]
     if command == "completion":
         return dict.fromkeys(SHELLS, "")
@@ -163,11 +179,12 @@ def _arguments(command: str, given: Sequence[str], before: Sequence[str]) -> Can
 
 def _folders(before: Sequence[str]) -> tuple[Path, Path]:
     """Return the folders of the containers and of the runs."""
-    return Path(_chosen("containers", before) or "containers"), Path(_chosen("output_to", before) or "outputs")
+    chosen = (_chosen("containers", before) or "containers", _chosen("output_to", before) or "outputs")
+    return Path(chosen[0]), Path(chosen[1]).expanduser()
 
 
 def _newest(outputs: Path) -> list[str]:
-    names = run_names(outputs)
+    names = [each for each in run_names(outputs) if each[0] not in _OBEYED]
     return [*([LATEST] if names else []), *reversed(names[-200:])]
 
 
@@ -175,7 +192,8 @@ def _files(typed: str) -> Candidates:
     folder = typed[: typed.rfind("/") + 1]
     with suppress(OSError):
         entries = sorted(Path(folder or ".").expanduser().iterdir())
-        return {f"{folder}{each.name}{'/' if each.is_dir() else ''}": "" for each in entries if each.name[0] != "."}
+        offered = (each for each in entries if each.name[0] not in "." + _OBEYED)
+        return {f"{folder}{each.name}{'/' if each.is_dir() else ''}": "" for each in offered}
     return {}
 
 

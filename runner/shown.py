@@ -27,8 +27,11 @@ def cut(text: str, limit: int) -> str:
 
 
 def format_number(value: float) -> str:
-    """Write a number in four digits: ``0.9123``, ``3e-5``, ``nan``."""
-    return _short_exponent(f"{value:.4g}")
+    """Write a number in four digits: ``0.9123``, ``3e-5``, ``nan``; ``inf`` for an int that no float can hold."""
+    try:
+        return _short_exponent(f"{value:.4g}")
+    except OverflowError:
+        return "inf" if value > 0 else "-inf"
 
 
 def format_exact(value: float) -> str:

@@ -66,6 +66,29 @@ def test_names_that_a_shell_would_obey_are_not_offered(project: Path) -> None:
     assert run.endswith("_Mine")
 
 
+def test_names_that_would_be_options_are_not_offered(project: Path) -> None:
+    """They would be obeyed by the program, or replaced by the shell."""
+    [run] = (project / "outputs").glob("*_Mine")
+    for name in ("--yes", "-rf", "~x", "=y", "+z"):
+        shutil.copytree(run, project / "outputs" / name)
+        (project / name).write_text("")
+    assert words("runs", "rm", "") == ["latest", run.name]
+    assert not {"--yes", "-rf", "~x", "=y"} & set(words("--config", ""))
+
+
+def test_folders_with_blanks(project: Path) -> None:
+    """What bash and zsh hand over still has its quotes."""
+    run = next((project / "outputs").glob("*_Mine")).name
+    (project / "outputs").rename(project / "my outputs")
+    for shell, typed in (
+        ("fish", "my outputs"),
+        ("bash", "my\\ outputs"),
+        ("zsh", "'my outputs'"),
+        ("bash", "'my outputs"),
+    ):
+        assert (run in words("runs", "show", "--output_to", typed, "2", shell=shell)) is (typed != "'my outputs")
+
+
 def test_nothing_falls_over(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What makes no sense gives nothing, without a message."""
     (project / "containers" / "broken.py").write_text("def (")

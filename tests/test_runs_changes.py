@@ -133,3 +133,40 @@ def test_a_kill_in_the_middle(
     assert "Alpha" not in call(capsys)
     call(capsys, "rm", "Beta", "--yes")
     assert not list(outputs.glob(".*.removed"))
+
+
+def test_nothing_of_others_is_removed(outputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Folders with names like those set aside, runs behind a link, folders with runs in them."""
+    elsewhere = tmp_path / "elsewhere"
+    victim, outer = make_run(elsewhere, "Victim"), make_run(elsewhere, "Outer")
+    for name in (".precious.removed", ".precious.0123abcd.removed"):
+        (elsewhere / name).mkdir()
+    (outputs / "linked").symlink_to(victim)
+    assert "is a link to" in call(capsys, "rm", "--yes", "linked", code=2)
+    inner = make_run(outer / "outputs", "Inner")
+    lock = FolderLock(inner)
+    assert lock.take()
+    assert "another run in it" in call(capsys, "rm", "--yes", str(outer), code=2)
+    lock.give_back()
+    for name in ("config.yaml", "status.json"):
+        shutil.copy(inner / name, outputs)
+    assert "outputs folder lies in it" in call(capsys, "rm", "--yes", str(outputs), code=2)
+    call(capsys, "rm", "--yes", str(victim))
+    assert not victim.exists()
+    assert inner.is_dir()
+    assert {".precious.removed", ".precious.0123abcd.removed"} < {each.name for each in elsewhere.iterdir()}
+    assert len(list(outputs.glob("2*"))) == 3
+
+
+def test_names_of_folders_that_a_terminal_would_obey(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They are printed as escapes, in one line."""
+    path = next(outputs.glob("*_Alpha")).rename(outputs / "zz\x1b]0;pwn\x07\nAlpha: all is well")
+    for words in (("tag", path.name, "a"), ("export", path.name, "x.zip"), ("verify", path.name), ("show", path.name)):
+        assert call(capsys, *words).replace("\n", "").isprintable()
+    path.with_name("zz\nBeta").mkdir()
+    for each in ("config.yaml", "status.json"):
+        shutil.copy(path / each, path.with_name("zz\nBeta"))
+    assert call(capsys, "show", "zz", code=2).count("\n") == 1
+    assert main(["report", path.name]) == 0
+    assert capsys.readouterr().out.count("\n") == 1
+    assert call(capsys, "rm", path.name, "--yes").count("\n") == 1

@@ -76,7 +76,7 @@ def test_the_terminal(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert ["torch", "2.10", "2.11"] in rows
     assert not [row for row in rows if row[:1] in (["numpy"], ["same"], ["num_epochs"], ["python"])]
     assert "code A → B: the same: no git, no saved changes" in text
-    assert text.splitlines()[-1] == "with curves and maps: compare.html"
+    assert text.splitlines()[-1] == "with curves and maps: outputs/compare.html"
 
 
 def test_the_page(outputs: Path) -> None:

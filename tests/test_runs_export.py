@@ -1,11 +1,14 @@
 """``runs export``: the zip file says nothing of this machine, holds where it is unpacked, and is never half there."""
 
 import getpass
+import gzip
 import json
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +21,13 @@ from runner.run_seal import seal_run
 from tests.faults.programs import run, run_folder, tiny
 from tests.run_samples import make_run
 
-WORDS = PrivateWords("2026_Run", frozenset({"lovelace"}), frozenset({"node7", "node7.lab.org"}))
+WORDS = PrivateWords(
+    "2026_Run",
+    frozenset({"lovelace"}),
+    frozenset({"node7", "node7.lab.org"}),
+    frozenset({"ab"}),
+    frozenset({"/data/Klinik Nord", "/data/Klinik Nord/patients"}),
+)
 
 
 @pytest.mark.parametrize(
@@ -34,7 +43,20 @@ WORDS = PrivateWords("2026_Run", frozenset({"lovelace"}), frozenset({"node7", "n
         ("~/eyes/a ~ada/b", "<path>/a <path>/b"),
         ("file:///home/x/y.txt", "<path>/y.txt"),
         ("by lovelace on node7.lab.org, lovelaces", "by user on host, lovelaces"),
+        ("<td>/data/Klinik Nord/patients/p1.png</td>", "<td><path>/p1.png</td>"),
+        ("read /data/Klinik Nord/patients, and", "read <path>/patients, and"),
+        ("/data/Klinik Nord/others/p2.png", "<path>/p2.png"),
+        ("/data/Klinik Nord/patients2/p3.png", "<path>/p3.png"),
+        ("PATH=/usr/bin:/srv/x/bin", "PATH=<path>/bin:<path>/bin"),
+        ("file:/srv/x/y a:/srv/x/y !/srv/x/y", "file:<path>/y a:<path>/y !<path>/y"),
+        ("-I/srv/x/y", "-I<path>/y"),
+        ("+/srv/x/y", "+<path>/y"),
+        ("on NODE7 as ab, 0.5 ab", "on host as ab, 0.5 ab"),
+        ("/srv/x/ab", "<path>/user"),
+        ("/data/Klinik Nord/v/lib/site-packages/torch/nn/a.py", "<site-packages>/torch/nn/a.py"),
         # what stays as it is
+        ('<path d="M0 1"/><text class="x">/a</text>', '<path d="M0 1"/><text class="x">/a</text>'),
+        ("<br/>a/b/c</b></p> x+/a/b s3://a/b/c", "<br/>a/b/c</b></p> x+/a/b s3://a/b/c"),
         ("url(data:image/jpeg;base64,/9j/4AAQ/node7+) x", "url(data:image/jpeg;base64,/9j/4AAQ/node7+) x"),
         ("val/loss 3 images/s, 1/2", "val/loss 3 images/s, 1/2"),
         ("https://pytorch.org/docs/stable", "https://pytorch.org/docs/stable"),
@@ -49,7 +71,7 @@ def test_what_is_rewritten(text: str, expected: str) -> None:
 
 @given(
     st.lists(st.from_regex(r"[a-z][a-z0-9_.]{0,8}", fullmatch=True), min_size=2, max_size=6),
-    st.sampled_from([" ", "=", "(", '"', ",", "\n"]),
+    st.sampled_from([" ", "=", "(", '"', ",", "\n", ":", ">", "!", " -I", "[-"]),
 )
 def test_no_path_stays(parts: list[str], before: str) -> None:
     """Whatever an absolute path is called, its folders are gone."""
@@ -81,7 +103,10 @@ def test_what_is_in_it(outputs: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     """No word of the machine in any file or name; it verifies and shows where it is unpacked, and nothing is lost."""
     assert main(["runs", "tag", "latest", "good"]) == 0
     assert main(["runs", "export", "latest", "run.zip"]) == 0
-    assert "left out, since it holds a path or a name of this machine: odd.bin" in capsys.readouterr().out
+    assert (
+        "left out, since it holds a path or a name of this machine, or cannot be looked into: odd.bin"
+        in capsys.readouterr().out
+    )
     with zipfile.ZipFile("run.zip") as archive:
         assert archive.testzip() is None
         archive.extractall(tmp_path / "elsewhere")
@@ -151,3 +176,78 @@ def test_a_real_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
     [unpacked] = Path("elsewhere").iterdir()
     assert main(["runs", "verify", str(unpacked)]) == 0
     assert str(tmp_path) not in "".join(each.read_text() for each in unpacked.glob("*.*") if each.suffix != ".ckpt")
+
+
+def unpacked(tmp_path: Path) -> Path:
+    with zipfile.ZipFile("run.zip") as archive:
+        archive.extractall(tmp_path / "elsewhere")
+    [path] = (tmp_path / "elsewhere").iterdir()
+    assert main(["runs", "verify", str(path)]) == 0
+    return path
+
+
+def test_files_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Texts of any name are rewritten; what cannot be is left out where it holds a word, also packed or in UTF-32."""
+    monkeypatch.chdir(tmp_path)
+    secret = "/srv/Klinik Nord/patients"
+    path = make_run(tmp_path / "outputs", local_dataset=secret, sealed=False)
+    (path / "page.html").write_text(f"<td>{secret}/p1.png</td><br/><p>a/b</p>")
+    for name in ("table.tsv", "VARS.TXT", "noname"):
+        (path / name).write_text(f"a\t{secret}/p1.png\tPATH=/usr/bin:/srv/x/bin\n")
+    np.savez_compressed(path / "files.npz", files=np.array([f"{secret}/p1.png"]))
+    np.savez_compressed(path / "numbers.npz", numbers=np.arange(9))
+    (path / "table.gz").write_bytes(gzip.compress(secret.encode()))
+    (path / "broken.gz").write_bytes(gzip.compress(b"nothing at all")[:-9])
+    (path / "numbers.gz").write_bytes(gzip.compress(b"1 2 3"))
+    (path / os.fsdecode(b"bad\xff.txt")).write_text("x")
+    seal_run(RunFolder(path))
+    assert main(["runs", "export", "latest", "run.zip"]) == 0
+    left_out = capsys.readouterr().out.splitlines()[:-1]
+    assert [line.rpartition(" ")[2] for line in left_out] == ["broken.gz", "files.npz", "table.gz"]
+    found = unpacked(tmp_path)
+    assert {"bad\ufffd.txt", "numbers.npz", "numbers.gz"} <= {each.name for each in found.iterdir()}
+    assert (found / "noname").read_text() == (found / "VARS.TXT").read_text() == (found / "table.tsv").read_text()
+    assert (found / "table.tsv").read_text() == "a\t<path>/p1.png\tPATH=<path>/bin:<path>/bin\n"
+    assert (found / "page.html").read_text() == "<td>&lt;path&gt;/p1.png</td><br/><p>a/b</p>"
+    assert not any(b"Klinik" in each.read_bytes() for each in found.rglob("*") if each.is_file())
+
+
+@pytest.mark.parametrize(
+    "user", ["0", "train", "best", "ab", "true", "loss", "l_rate", "1e5", "Model", "results", "label"]
+)
+def test_a_user_who_is_called_like_something_else(
+    user: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No number, phase, parameter or file is changed."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(getpass, "getuser", lambda: user)
+    path = make_run(
+        tmp_path / "outputs", metrics={"loss": 0.6211, "ok": 100000.0}, local_dataset=f"/srv/x/{user}", sealed=False
+    )
+    RunFolder(path).predictions.write_text("index,label\n0,1\n")
+    (path / "checkpoints" / "best.ckpt").write_bytes(b"\0best\0")
+    (path / "results.json").write_text('{"train": {"metrics": {"val/loss": 0.25, "n": 1e5, "on": true}}}')
+    seal_run(RunFolder(path))
+    assert main(["runs", "export", "latest", "run.zip"]) == 0
+    assert "left out" not in capsys.readouterr().out
+    found = unpacked(tmp_path)
+    assert found.name == path.name
+    for name in ("results.json", "predictions.csv", "status.json"):
+        assert (found / name).read_text() == (path / name).read_text()
+    assert (found / "checkpoints" / "best.ckpt").is_file()
+    before, after = ((each / "config.yaml").read_text() for each in (path, found))
+    assert after == before.replace(f"/srv/x/{user}", "<path>/user")
+
+
+def test_names_that_become_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both files are there."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(getpass, "getuser", lambda: "hopper")
+    path = make_run(tmp_path / "outputs", environment={"host": "node7"}, sealed=False)
+    for name in ("a hopper/node7.txt", "a user/host.txt"):
+        (path / name).parent.mkdir()
+        (path / name).write_text(name[2:3])
+    seal_run(RunFolder(path))
+    assert main(["runs", "export", "latest", "run.zip"]) == 0
+    found = unpacked(tmp_path) / "a user"
+    assert sorted(each.read_text() for each in found.iterdir()) == ["h", "u"]

@@ -227,6 +227,36 @@ def test_hostile_texts(outputs: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert ",'=1+1" in listed(capsys, "--format=csv")
 
 
+def test_numbers_that_no_float_can_hold(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As a metric it is dropped; as a parameter it is the largest there is."""
+    big = 10**400
+    path = make_run(outputs, "Big", metrics={"big": big, "test_acc": 0.1}, l_rate=big)
+    make_run(outputs, "Small", metrics={"big": 1})
+    assert models(capsys, "--sort=-big")[0] == "Small"
+    assert models(capsys, "--sort=-l_rate")[0] == "Big"
+    for words in ([], ["show", path.name], ["compare", path.name, "Small"], ["--format=csv"]):
+        listed(capsys, *words)
+
+
+def test_texts_that_no_file_can_hold(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Lone surrogates and control characters are escapes, and the JSON is JSON."""
+    note = "é\ud800\x85\U000e0001"
+    RunFolder(next(outputs.glob("*_Alpha"))).labels.write_text(json.dumps({"note": note}))
+    text = listed(capsys, "--format=json")
+    assert json.loads(text)[0]["note"] == note
+    assert "é" in text
+    assert text.replace("\n", "").isprintable()
+    listed(capsys, "--format=csv")
+    listed(capsys)
+
+
+def test_a_sweep_is_no_run(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """How to name a trial is said."""
+    sweep = SweepFolder.create(outputs, "Swept", make_plan().to_json(), Control())
+    assert main(["runs", "show", sweep.name]) == 2
+    assert f"{sweep.name} is a sweep; write {sweep.name}/0 for" in capsys.readouterr().err
+
+
 # --- the index --------------------------------------------------------------------------------------------------------
 
 
@@ -283,6 +313,30 @@ def test_a_damaged_index_is_made_anew(outputs: Path, damage: object) -> None:
     (outputs / INDEX).write_bytes(damage(content))  # type: ignore[operator]
     assert str(records_in(outputs)) == fresh
     assert (outputs / INDEX).read_bytes() == content
+
+
+@pytest.mark.parametrize("place", [4, 5, 8, 11])
+def test_an_index_of_wrong_types_is_made_anew(outputs: Path, place: int) -> None:
+    """Also where its checksum is right."""
+    for path in outputs.glob("2*"):
+        age(path)
+    fresh = str(records_in(outputs))
+    body = json.loads((outputs / INDEX).read_bytes().split(b"\n", 1)[1])
+    for entry in body["runs"].values():
+        entry[place] = {"test": {"test_acc": [1]}}
+    content = json.dumps(body).encode()
+    (outputs / INDEX).write_bytes(index._head(content) + b"\n" + content)
+    assert str(records_in(outputs)) == fresh
+
+
+def test_pipes_are_not_waited_for(outputs: Path) -> None:
+    """In place of the index or of a file of a run."""
+    os.mkfifo(outputs / INDEX)
+    assert len(records_in(outputs)) == 3
+    path = next(outputs.glob("*_Alpha"))
+    (path / "environment.json").unlink()
+    os.mkfifo(path / "environment.json")
+    assert main(["runs", "show", path.name]) == 0
 
 
 def test_parameters_come_back_as_they_were(outputs: Path) -> None:

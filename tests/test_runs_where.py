@@ -60,6 +60,10 @@ def lookup(name: str) -> Any:
         ("nowhere not in ('a', 'b')", False),
         ("1 in (nowhere, 1)", True),
         ("2 not in (nowhere, 1)", False),
+        ("l_rate in ()", False),
+        ("l_rate not in []", True),
+        ("'\\n' in 'a\nb'", True),
+        ("'\\\\n' == 'n'", False),
     ],
 )
 def test_conditions(condition: str, expected: bool) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from runner.browser.finding import find_run
+from runner.browser.finding import find_run, find_run_to_remove
 from runner.browser.labels import note, tag
 from runner.browser.listing import FORMATS, Selection, list_runs
 from runner.browser.records import FIELDS
@@ -17,6 +17,7 @@ from runner.browser.removal import ask, remove
 from runner.browser.verify import verify
 from runner.command_line import COMMAND_OPTIONS, Request, truth_value
 from runner.errors import RunFailedError, UsageError, did_you_mean
+from runner.plain_text import escaped
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ def runs_command(request: Request, outputs: Path) -> tuple[list[str], bool]:
     name, *words = request.arguments or ("",)
     if name == "verify":
         _refuse(options, (), "verify")
-        return verify(words, around.outputs)
+        lines, is_whole = verify(words, around.outputs)
+        return [_line(each) for each in lines], is_whole
     if not name:
         _refuse(options, _LISTING, "")
         return list_runs(around.outputs, _selection(request, options), around.width).split("\n"), True
@@ -70,7 +72,12 @@ def runs_command(request: Request, outputs: Path) -> tuple[list[str], bool]:
     if not action.least <= len(words) <= action.most:
         raise UsageError(f"Write: runs {name} {action.usage}.")
     _refuse(options, action.options, name)
-    return action.run(words, options, around), True
+    return [_line(each) for each in action.run(words, options, around)], True
+
+
+def _line(text: str) -> str:
+    """Return a line without anything that a terminal would obey, such as a name of a file may hold."""
+    return escaped(text).replace("\n", r"\n")
 
 
 def runs_help(program: str) -> str:
@@ -170,7 +177,7 @@ def _compare(words: Sequence[str], options: Mapping[str, str], around: Surroundi
     from runner.browser.comparison import compare, comparison_lines
     from runner.run_record import shown
 
-    page = Path(options.get("html", "compare.html")).expanduser().absolute()
+    page = Path(options.get("html", around.outputs / "compare.html")).expanduser().absolute()
     check_page(page)
     comparison = compare([find_run(around.outputs, word) for word in words], Path.cwd())
     text = compare_page(comparison)
@@ -189,7 +196,7 @@ def _export(words: Sequence[str], options: Mapping[str, str], around: Surroundin
 
 
 def _remove(words: Sequence[str], options: Mapping[str, str], around: Surroundings) -> list[str]:
-    paths = [find_run(around.outputs, word) for word in words]
+    paths = [find_run_to_remove(around.outputs, word) for word in words]
     return remove(paths, (lambda _: True) if "yes" in options else ask)
 
 

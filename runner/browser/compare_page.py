@@ -77,7 +77,7 @@ def check_page(page: Path) -> None:
         UsageError: there is another file of that name, or no folder for it.
     """
     if not page.parent.is_dir():
-        raise UsageError(f"There is no folder {page.parent} to write {page.name} to.")
+        raise UsageError(f"There is no folder {page.parent} to write {page.name} to; choose another with --html=FILE.")
     if page.exists() and not (page.is_file() and _GENERATOR in _beginning(page)):
         raise UsageError(f"{page} is something else; choose another place with --html=FILE.")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from runner.errors import UsageError, did_you_mean, nearest
 from runner.run_folder import RunFolder
+from runner.shown import printable
 from runner.sweep.sweep_folder import SWEEPS, SweepFolder, sweeps_in
 
 LATEST = "latest"
@@ -29,9 +30,27 @@ def find_run(outputs: Path, word: str) -> Path:
     if len(matches) == 1 and word:
         return outputs / matches[0]
     if matches and word:
-        shown = ", ".join(matches[-5:]) + (", ..." if len(matches) > 5 else "")
+        shown = ", ".join(printable(name) for name in matches[-5:]) + (", ..." if len(matches) > 5 else "")
         raise UsageError(f"{len(matches)} runs are called like {word!r}: {shown}.")
-    raise UsageError(f"There is no run {word!r} below {outputs}.{_hint(word, names)}")
+    if sweep := _sweep(outputs, word):
+        raise UsageError(f"{printable(word)} is a sweep; write {printable(sweep.name)}/0 for its first trial.")
+    raise UsageError(f"There is no run {word!r} below {outputs}.{printable(_hint(word, names), 1000)}")
+
+
+def find_run_to_remove(outputs: Path, word: str) -> Path:
+    """Return the folder of a run as :func:`find_run` does, but not through a link to somewhere else.
+
+    Raises:
+        UsageError: there is no such run, or more than one; it is a link; or the outputs folder itself lies in it.
+    """
+    path = find_run(outputs, word)
+    for place in _places(outputs, word):
+        with suppress(OSError, ValueError):
+            if place.is_symlink() and place.resolve() == path and place.parent.resolve() != path.parent:
+                raise UsageError(f"{printable(str(place))} is a link to {printable(str(path))}. Nothing is removed.")
+    if outputs.resolve().is_relative_to(path):
+        raise UsageError(f"{printable(str(path))} is no run of its own: the outputs folder lies in it.")
+    return path
 
 
 def find_run_or_sweep(outputs: Path, word: str) -> Path:
@@ -40,10 +59,8 @@ def find_run_or_sweep(outputs: Path, word: str) -> Path:
     Raises:
         UsageError: there is neither, or more than one.
     """
-    for path in (Path(word), outputs / word, outputs / SWEEPS / word):
-        with suppress(OSError, ValueError):
-            if is_sweep(path):
-                return path.resolve()
+    if sweep := _sweep(outputs, word):
+        return sweep
     try:
         return find_run(outputs, word)
     except UsageError:
@@ -74,6 +91,14 @@ def is_trial(path: Path) -> bool:
 def name_of(path: Path) -> str:
     """Return the name by which a run is known: of its folder, or ``SWEEP/12``."""
     return f"{path.parent.parent.name}/{path.name}" if is_trial(path) else path.name
+
+
+def _sweep(outputs: Path, word: str) -> Path | None:
+    for path in (Path(word), outputs / word, outputs / SWEEPS / word):
+        with suppress(OSError, ValueError):
+            if is_sweep(path):
+                return path.resolve()
+    return None
 
 
 def _places(outputs: Path, word: str) -> list[Path]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.atomic_files import atomic_file
-from runner.browser.records import RunRecord, live_state, read_record
+from runner.browser.records import RunRecord, is_metric, live_state, read_record
 from runner.run_folder import RunFolder
 
 INDEX = ".runs_index"
@@ -94,6 +94,8 @@ def _signature(path: str) -> _Signature | None:
 
 def _read(root: Path, prefix: str) -> dict[str, _Entry]:
     """Return what the index holds; nothing where there is none that can be used."""
+    if not (root / INDEX).is_file():  # a pipe would be waited for
+        return {}
     try:
         head, body = (root / INDEX).read_bytes().split(b"\n", 1)
         if head != _head(body):
@@ -136,6 +138,14 @@ def _is_same(one: Any, other: Any) -> bool:
 
 def _unpacked(path: Path, name: str, values: list[Any], bases: Mapping[str, dict[str, Any]]) -> RunRecord:
     model, state, phase, date, seconds, epochs, reason, metrics, changed, absent, tags, note = values
+    texts = (model, state, phase, date, reason, note, *tags)
+    numbers = (seconds, epochs, *(value for phase in metrics.values() for value in phase.values()))
+    if (
+        not isinstance(tags, list)
+        or not all(isinstance(each, str) for each in texts)
+        or not all(map(is_metric, numbers))
+    ):
+        raise TypeError
     parameters = bases[model] | changed
     for each in absent:
         del parameters[each]

@@ -30,7 +30,7 @@ def tag(path: Path, words: Sequence[str], *, remove: bool = False) -> str:
     tags, note = _labels(path)
     missing = [word for word in words if word not in tags]
     if remove and missing:
-        raise UsageError(f"{name_of(path)} has no tag {missing[0]!r}; it has {', '.join(tags) or 'none'}.")
+        raise UsageError(f"{printable(name_of(path))} has no tag {missing[0]!r}; it has {', '.join(tags) or 'none'}.")
     tags = [each for each in tags if each not in words] if remove else [*tags, *dict.fromkeys(missing)]
     if len(tags) > _MOST_TAGS:
         raise UsageError(f"A run has at most {_MOST_TAGS} tags.")

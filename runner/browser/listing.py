@@ -86,7 +86,7 @@ def list_runs(outputs: Path, selection: Selection, width: int) -> str:
         return _csv(found, columns or _all_names(found)).removesuffix("\n")
     if selection.format == "json":
         rows = [{name: _or_none(run.value(name)) for name in columns} if columns else run.flat() for run in found]
-        return json.dumps(finite(rows), indent=2, ensure_ascii=False)
+        return _printable_json(json.dumps(finite(rows), indent=2, ensure_ascii=False))
     if not found:
         return "No runs match." if selection.where else f"There are no runs below {outputs}."
     shown = found
@@ -141,7 +141,7 @@ def _sorted(found: Sequence[RunRecord], sort: str) -> list[RunRecord]:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not math.isnan(value)
+    return isinstance(value, int) or (isinstance(value, float) and not math.isnan(value))
 
 
 def _checked_columns(names: Sequence[str], found: Sequence[RunRecord]) -> list[str]:
@@ -211,6 +211,11 @@ def _exact(run: RunRecord, name: str) -> str:
 
 def _or_none(value: Any) -> Any:
     return None if value is MISSING else value
+
+
+def _printable_json(text: str) -> str:
+    r"""Return JSON with escapes such as ``\u0085`` in place of what a terminal would obey or no file can hold."""
+    return "".join(each if each.isprintable() or each == "\n" else json.dumps(each)[1:-1] for each in text)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import functools
 import json
 import math
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,6 +153,8 @@ def config_values(folder: RunFolder) -> Iterator[tuple[str, Any, str]]:
 
 def read_environment(folder: RunFolder) -> dict[str, Any]:
     """Return what environment.json holds; nothing where it is missing or damaged."""
+    if not folder.environment.is_file():
+        return {}
     try:
         value = json.loads(read_bytes(folder.environment))
     except (OSError, ValueError, RecursionError):
@@ -186,8 +189,13 @@ def _metrics(results: Mapping[str, Any]) -> dict[str, dict[str, float]]:
         metrics = outcome.get("metrics") if isinstance(outcome, dict) else None
         if isinstance(metrics, dict):
             kept = {name: math.nan if value is None else value for name, value in metrics.items()}
-            found[phase] = {name: value for name, value in kept.items() if isinstance(value, int | float)}
+            found[phase] = {name: value for name, value in kept.items() if is_metric(value)}
     return found
+
+
+def is_metric(value: Any) -> bool:
+    """Tell whether *value* is a number that a float can hold."""
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) <= sys.float_info.max)
 
 
 def _seconds(phases: Any) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -13,8 +14,11 @@ from runner.atomic_files import sync_folder
 from runner.browser.finding import LATEST, is_trial, name_of, run_names
 from runner.errors import RunFailedError, UsageError
 from runner.run_folder import RunFolder, point_latest
+from runner.shown import printable
 
 _ASIDE = ".removed"
+_REST = re.compile(r"\.\d{4}-\d\d-\d\dT\d{6}Z_.+\.[0-9a-f]{8}\.removed", re.DOTALL)
+"""What a call that was killed has left of a run; a folder that only ends alike is somebody else's."""
 
 
 def remove(paths: Sequence[Path], is_wanted: Callable[[str], bool]) -> list[str]:
@@ -24,23 +28,26 @@ def remove(paths: Sequence[Path], is_wanted: Callable[[str], bool]) -> list[str]
     has broken off.
 
     Raises:
-        UsageError: a run is running, or is a trial of a sweep; none is removed then.
+        UsageError: a run is running, is a trial of a sweep, or has other runs in it; none is removed then.
         RunFailedError: a folder cannot be removed.
     """
     paths = list(dict.fromkeys(paths))
     for path in paths:
         if is_trial(path):
             raise UsageError(f"{name_of(path)} is a trial, without which its sweep is not whole. Nothing is removed.")
+        if inner := _run_below(path):
+            raise UsageError(f"{path} has another run in it, {printable(str(inner))}. Nothing is removed.")
     with ExitStack() as locks:
         for path in paths:
             _lock(path, locks)
         size = sum(_size(path) for path in paths)
-        what = paths[0].name if len(paths) == 1 else f"{len(paths)} runs ({', '.join(each.name for each in paths)})"
+        names = ", ".join(printable(each.name) for each in paths)
+        what = names if len(paths) == 1 else f"{len(paths)} runs ({names})"
         if not is_wanted(f"Remove {what}, {size / 1e6:.1f} MB, for good?"):
             return ["nothing is removed"]
         for path in paths:
             _remove(path)
-    return [f"removed {path.name}" for path in paths]
+    return [f"removed {printable(path.name)}" for path in paths]
 
 
 def ask(question: str) -> bool:
@@ -65,15 +72,23 @@ def _lock(path: Path, locks: ExitStack) -> None:
     except OSError as error:
         raise RunFailedError(f"{path} cannot be removed: {error.strerror or error}.") from error
     if not is_ours:
-        raise UsageError(f"{path.name} is running; stop it first. Nothing is removed.")
+        raise UsageError(f"{printable(path.name)} is running; stop it first. Nothing is removed.")
     locks.callback(folder.unlock)
+
+
+def _run_below(path: Path) -> Path | None:
+    folder = RunFolder(path)
+    marks = {folder.config.name, folder.status.name}
+    found = (Path(parent) for parent, _, names in os.walk(path) if marks <= set(names))
+    return next((each for each in found if each != path), None)
 
 
 def _remove(path: Path) -> None:
     root = path.parent
+    aside = root / f".{path.name}.{os.urandom(4).hex()}{_ASIDE}"
     was_latest = (root / LATEST).is_symlink() and (root / LATEST).resolve() == path
     try:
-        path.rename(root / f".{path.name}.{os.urandom(4).hex()}{_ASIDE}")
+        path.rename(aside)
         sync_folder(root)
     except OSError as error:
         raise RunFailedError(f"{path} cannot be removed: {error.strerror or error}.") from error
@@ -83,8 +98,8 @@ def _remove(path: Path) -> None:
             (root / LATEST).unlink()
         if names:
             point_latest(root, root / names[-1])
-    for rest in root.glob(f".*{_ASIDE}"):
-        shutil.rmtree(rest, ignore_errors=True)
+    for rest in (aside, *(each for each in root.iterdir() if _REST.fullmatch(each.name))):
+        shutil.rmtree(rest, ignore_errors=True)  # which follows no link
 
 
 def _size(path: Path) -> int:

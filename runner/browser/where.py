@@ -7,7 +7,7 @@
     not_part   = "not" not_part | comparison
     comparison = value {("==" | "!=" | "<" | "<=" | ">" | ">=" | "in" | "not" "in") value}
     value      = name | `name` | number | text | true | false | none | list | "(" condition ")"
-    list       = ("[" | "(") condition {"," condition} ("]" | ")")
+    list       = ("[" | "(") [condition {"," condition}] ("]" | ")")
 
 It means what it means in Python, but that a value which a run does not have, or which cannot be compared, is unknown:
 a condition that comes out unknown does not match, and neither does its opposite.
@@ -47,6 +47,7 @@ _TOKEN = re.compile(
 )
 _WORDS = frozenset({"and", "or", "not", "in"})
 _CONSTANTS = {"true": True, "True": True, "false": False, "False": False, "none": None, "None": None, "null": None}
+_ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
 _HINTS = (
     ("=", "write == to compare"),
     ("&", "write and"),
@@ -216,7 +217,7 @@ class Where:
 
     def _group(self, closing: str, *, is_list: bool) -> _Node:
         items: list[_Node] = []
-        while not (is_list and self._take(closing)):
+        while not ((is_list or not items) and self._take(closing)):  # "()" is a list as well
             items.append(self._alternatives())
             if self._take(","):
                 is_list = True
@@ -224,12 +225,12 @@ class Where:
                 break
             else:
                 raise self._unexpected(f"{closing} or ," if is_list else closing)
-        return (lambda lookup: [item(lookup) for item in items]) if is_list else items[0]
+        return (lambda lookup: [item(lookup) for item in items]) if is_list or not items else items[0]
 
 
 def _constant(token: _Token) -> Any:
     if token.kind == "text":
-        return re.sub(r"\\(.)", r"\1", token.text[1:-1], flags=re.DOTALL)
+        return re.sub(r"\\(.)", lambda found: _ESCAPES.get(found[1], found[1]), token.text[1:-1], flags=re.DOTALL)
     if token.kind == "name":
         return _CONSTANTS[token.text]
     return int(token.text) if token.text.lstrip("+-").isdecimal() else float(token.text)
