@@ -214,6 +214,11 @@ class RunFolder:
         """Return what results.json holds, or nothing when it is not there."""
         return _read_json(self.results)
 
+    def read_classes(self) -> list[str]:
+        """Return the names of the classes, where the test has said them."""
+        names = _read_json(self.evaluation).get("classes")
+        return [str(name) for name in names] if isinstance(names, list) else []
+
     def read_labels(self) -> dict[str, Any]:
         """Return what labels.json holds, or nothing when it is not there."""
         return _read_json(self.labels)

@@ -92,6 +92,8 @@ def say_outcome(name: str, outcome: PhaseResult, seconds: float) -> None:
     items = outcome.details.get("num_items")
     count = f"  {items} items" if isinstance(items, int) else ""
     numbers = format_metrics(outcome.metrics, outcome.details.get("intervals"))
+    best = outcome.details.get("best", {}).get("epoch")
+    count += f"  (best epoch {best})" if best not in (None, outcome.details.get("epochs")) else ""
     log.info("%-9s %s%s  %s", name, numbers, count, format_seconds(seconds))
 
 

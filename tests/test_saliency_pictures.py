@@ -240,6 +240,21 @@ def test_the_truth_of_a_volume_is_outlined_in_its_slice() -> None:
     assert not (without[:PANEL_SIZE, :PANEL_SIZE] == 0).all(axis=-1).any()
 
 
+def test_names_of_classes_stand_above_pictures() -> None:
+    """A hostile or long one is cut; a class without a name has its number."""
+    explanation = make_explanation(label=0)
+    pictures = [
+        np.array(draw_overlay(explanation, 1.0, names))
+        for names in ((), ("0", "1", "2"), ("healthy", "ill", "other"), ("\x1b" * 9999, "ill", "other"), ("healthy",))
+    ]
+    assert np.array_equal(pictures[0], pictures[1])
+    assert pictures[3].shape[1] < 2 * pictures[2].shape[1]
+    others = [np.array_equal(pictures[2], each) for each in (pictures[0], pictures[3], pictures[4])]
+    assert others == [False] * 3
+    plain, named = (np.array(draw_contact_sheet([explanation], 1.0, "t", names)) for names in ((), ("a", "b", "c")))
+    assert not np.array_equal(plain, named)
+
+
 def test_captions_of_a_volume_say_which_slice() -> None:
     """Two volumes that differ in nothing but the slice of the peak differ in their captions, and there only."""
     image = np.full((1, 6, 8, 8), 0.5, np.float32)

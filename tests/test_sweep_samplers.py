@@ -443,3 +443,12 @@ def test_light() -> None:
         "assert not {'torch', 'optuna', 'scipy', 'cmaes'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True)
+
+
+@pytest.mark.parametrize("name", ["random", "sobol"])
+def test_points_that_are_never_drawn_come_from_the_grid(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In its order, each of them, the first and the last too."""
+    monkeypatch.setattr("runner.sweep.samplers.MAX_DRAWS", 0)
+    space = SearchSpace((Dimension("a", values=("u", "v", "w")),))
+    sampler = create_sampler(name, space, (), 3)
+    assert [sampler.suggest(number, ())["a"] for number in range(3)] == ["u", "v", "w"]

@@ -58,7 +58,8 @@ def explain(run: Run) -> PhaseResult:
     saved, failures = SavedMaps(folder.path), folder.failures
     if not saved and not failures:
         return PhaseResult(skipped=f"there is no data to explain: {split}_dataloader gives nothing")
-    metrics = _summarize(saved, folder, title, container.saliency_overlays) | {"num_failed": len(failures)}
+    metrics = _summarize(saved, folder, title, container.saliency_overlays, run.folder.read_classes())
+    metrics["num_failed"] = len(failures)
     if agreement is not None:
         metrics["fast_agreement"] = agreement
     details = {"method": title, "split": split, "weights": run.weights_from}
@@ -110,19 +111,21 @@ def _loaders(run: Run, trainer: Trainer) -> list[Any]:
     return list(combined.flattened)
 
 
-def _summarize(saved: SavedMaps, folder: SaliencyFolder, title: str, overlays: Any) -> dict[str, float]:
+def _summarize(
+    saved: SavedMaps, folder: SaliencyFolder, title: str, overlays: Any, names: Sequence[str]
+) -> dict[str, float]:
     """Write index.csv and all pictures; return the metrics. One image is in memory at a time."""
     summary = Summary()
     folder.write_index(summary.watch(saved))
     full = full_color(summary.strengths)
     chosen = overlay_places(overlays, saved.indices)
     for place in chosen:
-        save(draw_overlay(saved[place], full), folder.overlay_file(saved.indices[place]))
+        save(draw_overlay(saved[place], full, names), folder.overlay_file(saved.indices[place]))
     folder.keep_overlays({saved.indices[place] for place in chosen})
     places = sheet_places(len(saved))
     shown = f"{len(places)} of {len(saved)} images, evenly spread" if len(places) < len(saved) else "all images"
     heading = f"Saliency  ·  {title}  ·  {shown}"
-    save(draw_contact_sheet((saved[place] for place in places), full, heading), folder.contact_sheet)
+    save(draw_contact_sheet((saved[place] for place in places), full, heading, names), folder.contact_sheet)
     return summary.metrics()
 
 

@@ -20,6 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 from runner.atomic_files import atomic_file
 from runner.saliency.colors import GREYS, blend, displayed, greyed
 from runner.saliency.explanation import OK, Explanation
+from runner.shown import printable
 
 Array = NDArray[Any]
 
@@ -34,6 +35,8 @@ SHEET_SIZE = 40
 """Images on the contact sheet, spread evenly over the data set."""
 SHEET_COLUMNS = 5
 SHEET_PANEL_SIZE = 144
+MAX_NAME = 14
+"""Characters of the name of a class above a picture."""
 
 _PAPER, _INK, _WRONG = (255, 255, 255), (25, 25, 25), (190, 20, 90)
 _GAP, _LINE = 6, 16
@@ -72,18 +75,19 @@ def overlay_places(choice: str | int | list[int], indices: Sequence[int]) -> lis
     return list(range(min(number, len(indices))))
 
 
-def draw_overlay(explanation: Explanation, full: float) -> Image.Image:
+def draw_overlay(explanation: Explanation, full: float, names: Sequence[str] = ()) -> Image.Image:
     """Draw an image and beside it the maps of its targets, the truth outlined.
 
     Args:
         explanation: The image and its maps.
         full: The strength that has the full colour, see :func:`full_color`.
+        names: Of the classes, where they have any.
     """
     order = np.argsort(-explanation.scores[explanation.targets], kind="stable")[:MAX_PANELS]
     panels = [_image_panel(explanation, PANEL_SIZE, MAX_PANEL_SIZE)]
     panels += [_map_panel(explanation, int(place), full, PANEL_SIZE, MAX_PANEL_SIZE) for place in order]
-    captions = [_image_caption(explanation) + _slice_caption(explanation, explanation.main)]
-    captions += [_map_caption(explanation, int(place)) for place in order]
+    captions = [_image_caption(explanation, names) + _slice_caption(explanation, explanation.main)]
+    captions += [_map_caption(explanation, int(place), names) for place in order]
     width, height = panels[0].size
     column = max(width, *(_width(text) for text in captions)) + _GAP
     picture = Image.new("RGB", (_GAP + len(panels) * column, height + _HEAD + _GAP), _PAPER)
@@ -93,16 +97,19 @@ def draw_overlay(explanation: Explanation, full: float) -> Image.Image:
     return picture
 
 
-def draw_contact_sheet(explanations: Iterable[Explanation], full: float, title: str) -> Image.Image:
+def draw_contact_sheet(
+    explanations: Iterable[Explanation], full: float, title: str, names: Sequence[str] = ()
+) -> Image.Image:
     """Draw many images, each beside its main map, with label and prediction; wrong ones are framed.
 
     Args:
         explanations: The images, in the order of the sheet; one is needed at a time.
         full: The strength that has the full colour.
         title: What stands above.
+        names: Of the classes, where they have any.
     """
     width, height = 2 * SHEET_PANEL_SIZE + 3 * _GAP, SHEET_PANEL_SIZE + _HEAD + 2 * _GAP
-    tiles = [_tile(explanation, full, (width, height)) for explanation in explanations]
+    tiles = [_tile(explanation, full, (width, height), names) for explanation in explanations]
     columns = min(SHEET_COLUMNS, max(2, len(tiles)))
     rows = math.ceil(len(tiles) / columns)
     top = 2 * _LINE + 5 * _GAP
@@ -120,14 +127,14 @@ def save(picture: Image.Image, path: Path) -> None:
         picture.save(file, format="PNG")
 
 
-def _tile(explanation: Explanation, full: float, size: tuple[int, int]) -> Image.Image:
+def _tile(explanation: Explanation, full: float, size: tuple[int, int], names: Sequence[str]) -> Image.Image:
     tile = Image.new("RGB", size, _PAPER)
     if explanation.is_correct is False:
         ImageDraw.Draw(tile).rectangle((1, 1, size[0] - 2, size[1] - 2), outline=_WRONG, width=2)
     main, sides = explanation.main, (SHEET_PANEL_SIZE, SHEET_PANEL_SIZE)
-    panels = [(_image_panel(explanation, *sides), _image_caption(explanation))]
+    panels = [(_image_panel(explanation, *sides), _image_caption(explanation, names))]
     if main is not None:
-        panels.append((_map_panel(explanation, main, full, *sides), _map_caption(explanation, main)))
+        panels.append((_map_panel(explanation, main, full, *sides), _map_caption(explanation, main, names)))
     for number, (panel, text) in enumerate(panels):
         x = _GAP + number * (SHEET_PANEL_SIZE + _GAP)
         _write(tile, (x, _GAP), text, _color_of(explanation))
@@ -224,19 +231,25 @@ def _crossed_out(panel: Image.Image) -> Image.Image:
     return panel
 
 
-def _image_caption(explanation: Explanation) -> str:
+def _image_caption(explanation: Explanation, names: Sequence[str]) -> str:
     if explanation.main is None:
         return f"#{explanation.index}  nothing to explain"
-    says = f"#{explanation.index}  predicted {explanation.predicted} ({explanation.predicted_score:.2f})"
+    says = f"#{explanation.index}  {_class_name(explanation.predicted, names)} {explanation.predicted_score:.2f}"
     if explanation.is_correct is None:
         return says
-    return f"{says}\n{'right' if explanation.is_correct else 'WRONG'}, label {explanation.label}"
+    return f"{says}\n{'right' if explanation.is_correct else f'WRONG: {_class_name(explanation.label, names)}'}"
 
 
-def _map_caption(explanation: Explanation, place: int) -> str:
+def _map_caption(explanation: Explanation, place: int, names: Sequence[str]) -> str:
     flag, strength = str(explanation.flags[place]), explanation.strength[place]
     says = f"strength {strength:.2g}" if flag == OK else flag.replace("_", " ")
-    return f"class {explanation.targets[place]}{_slice_caption(explanation, place)}\n{says}"
+    target = _class_name(int(explanation.targets[place]), names)
+    return f"{target}{_slice_caption(explanation, place)}\n{says}"
+
+
+def _class_name(index: int, names: Sequence[str]) -> str:
+    name = names[index] if 0 <= index < len(names) else str(index)
+    return f"class {name}" if name.isdigit() else printable(name, MAX_NAME)
 
 
 def _slice_caption(explanation: Explanation, place: int | None) -> str:
