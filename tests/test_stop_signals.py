@@ -14,6 +14,7 @@ import pytest
 
 from runner.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, RunInterrupted
 from runner.stop_signals import StopSignals
+from tests.faults.programs import wait_for
 
 BEGIN = """
 import os, signal, sys, time
@@ -41,6 +42,14 @@ def run(code: str) -> tuple[list[str], str]:
     done = subprocess.run([sys.executable, "-c", BEGIN + code], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines(), done.stderr
+
+
+def is_alive(process: int) -> bool:
+    """Tell whether a process runs; one that has ended and waits for its parent does not."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    except OSError:
+        return False
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
@@ -192,7 +201,7 @@ def test_code_that_does_not_stop_is_ended(
     assert "by force" in (tmp_path / "reason").read_text()
     assert "in stuck" in done.stderr  # where it was
     child = int((tmp_path / "child").read_text())
-    assert not Path(f"/proc/{child}").exists() or "Z" in Path(f"/proc/{child}/stat").read_text().split()[2]
+    wait_for(lambda: not is_alive(child), seconds=10)  # a kill takes effect when the system has time for it
 
 
 def test_signals_of_children_are_their_own() -> None:
