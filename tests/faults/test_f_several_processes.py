@@ -48,7 +48,7 @@ def test_f3_a_signal_to_any_stops_all(hit: list[int], tmp_path: Path, undisturbe
     for rank in hit:
         os.kill(processes[rank], signal.SIGTERM)
     assert program.wait(30) == 143, program.output
-    assert not program.alive
+    wait_for(lambda: not program.alive, seconds=10)
     assert (status(folder)["state"], status(folder)["exit_reason"]) == ("interrupted", "stopped by SIGTERM")
     assert "Traceback" not in program.output
     run(tmp_path, f"--resume={folder}", "--step_seconds=0")
@@ -66,7 +66,7 @@ def test_f4_kill_9_of_one_ends_all(hit: int, tmp_path: Path, undisturbed: dict[s
         assert status(folder)["state"] == "running"  # nobody is left who could say otherwise
     else:
         assert program.wait(30) == 1, program.output
-        assert not program.alive
+        wait_for(lambda: not program.alive, seconds=10)
         assert "The process with rank 1, of 2, was killed by SIGKILL" in status(folder)["exit_reason"]
         assert f"--resume={folder.relative_to(tmp_path)}" in program.output
         assert "Traceback" not in program.output
@@ -90,7 +90,7 @@ def test_f5_an_exception_in_one_ends_all(fault: str, rank: int, tmp_path: Path) 
     """What one process has to say is in status.json and the last on the terminal, not that others lost it."""
     program = start(tmp_path, *tiny(*TWO, f"--fault={fault}", f"--fault_rank={rank}"))
     assert program.wait(60) == 1, program.output
-    assert not program.alive
+    wait_for(lambda: not program.alive, seconds=10)
     folder = run_folder(tmp_path)
     said = {"step raises": "ValueError: the step is <b>wrong</b>", "validation raises": "ValueError: validation",
             "nan loss": "The loss is not finite", "setup raises": "ValueError: no such",
@@ -120,7 +120,7 @@ def test_f6_the_first_cannot_save(disk: Path) -> None:
     wait_for(lambda: status(folder)["epochs_finished"] >= 1)
     fill(disk)
     assert program.wait(60) == 1
-    assert not program.alive
+    wait_for(lambda: not program.alive, seconds=10)
     (disk / "ballast").unlink()
     run(disk, f"--resume={folder}", "--step_seconds=0")
 
