@@ -19,6 +19,7 @@ from runner.axes import count_axis
 from runner.experiment import RunResult
 from runner.reports.charts import MOST_POINTS, Series, line_chart
 from runner.reports.chosen_maps import MOST_IMAGES
+from runner.reports.head import cards
 from runner.reports.log_records import LogRecord, read_log, users_part
 from runner.reports.page import (
     rebuild_report,
@@ -457,6 +458,18 @@ class TestFiles:
         assert "no report.html: " in caplog.text
         assert not folder.report.exists()
         assert "config.yaml" in folder.digests.read_text()
+
+
+def test_measures_have_one_card_each(tmp_path: Path) -> None:
+    """They stand in results.json as well, where the metrics of the test are."""
+    folder = make_run(tmp_path / "run", num_images=0)
+    results = folder.read_results()
+    results["test"]["metrics"] |= {"accuracy": 0.93, "auc": 0.97, "ece": 0.02}
+    write(folder.results, results)
+    titles = [card.name for card in cards(RunRecord(folder))]
+    assert "test_loss" in titles
+    assert not {"ece", "test_acc"} & set(titles)
+    assert len(titles) == len(set(titles))
 
 
 def test_in_a_notebook_it_is_a_frame_of_its_own(folder: RunFolder) -> None:

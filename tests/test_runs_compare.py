@@ -84,7 +84,8 @@ def test_the_page(outputs: Path) -> None:
     comparison = compare(sorted(outputs.glob("2*")), outputs)
     page = compare_page(comparison)
     assert "<script" not in page
-    assert "default-src 'none'" in page
+    assert "default-src &#39;none&#39;" in page
+    assert "unsafe-inline" not in page
     assert "http" not in page.replace('http-equiv="Content', "")
     assert "\x1b" not in page
     assert page.count("data:image/png;base64,") == 2

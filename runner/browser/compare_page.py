@@ -18,6 +18,7 @@ from runner.axes import count_axis, number_axis
 from runner.browser.comparison import Comparison
 from runner.errors import UsageError
 from runner.foreign_files import MOST_OF_TABLE, MOST_ROWS, open_file, read_bytes, read_text, rows_of
+from runner.html_page import html_page
 from runner.metrics_table import KEYS, parse_table
 from runner.run_folder import RunFolder
 from runner.shown import format_number, printable
@@ -33,7 +34,6 @@ MOST_CURVES = 40
 _MOST_POINTS = 2_000
 _GENERATOR = b'<meta name="generator" content="Lightcase runs compare">'
 _PNG = b"\x89PNG\r\n\x1a\n"
-_TEMPLATES = Path(__file__).parent.parent / "templates"
 
 
 @dataclass(frozen=True)
@@ -46,20 +46,12 @@ class _Map:
 
 def compare_page(comparison: Comparison) -> str:
     """Return a page of HTML that asks for nothing outside of itself and runs no script."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["shown"] = printable
     folders = [RunFolder(record.path) for record in comparison.records]
     curves = [_readings(folder) for folder in folders]
     maps, num_other = _maps(folders, comparison.letters)
-    return environment.get_template("compare.html").render(
+    return html_page(
+        "compare.html",
+        styles=["compare.css"],
         comparison=comparison,
         runs=list(zip(comparison.letters, comparison.records, strict=True)),
         curves=_curves(curves, comparison.letters),

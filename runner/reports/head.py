@@ -108,6 +108,7 @@ def _measured(record: RunRecord) -> Iterator[Card]:
             yield _with_interval(name, intervals[name], evaluation, is_main=name == main)
     calibration = evaluation.get("calibration")
     if isinstance(calibration, dict) and math.isfinite(ece := number_or_nan(calibration.get("ece"))):
+        known.add("ece")
         yield Card("calibration error (ECE)", format_number(ece), "0 is best")
     phase = next((each for each in ("test", "inference", "train") if record.metrics_of(each)), "")
     shown = [(name, value) for name, value in record.metrics_of(phase).items() if not _is_known(name, known)]
