@@ -134,13 +134,14 @@ def execute(plan: Plan, context: RunContext, on_folder: Callable[[Path], None] =
         unseal_run(folder)
         remove_report(folder)
         on_folder(folder.path)
-        try:
-            with log_to_file(folder.log, context):
-                status = StatusFile(folder, prepared.name)
-                with status.heartbeat():
-                    return _run_recorded(plan, prepared, folder, status, context)
-        finally:
-            with StopSignals().deferring():  # the run has ended, however: let its last files be written
+        stop = StopSignals()
+        with stop.installed():  # until the last files are written
+            try:
+                with log_to_file(folder.log, context):
+                    status = StatusFile(folder, prepared.name)
+                    with status.heartbeat():
+                        return _run_recorded(plan, prepared, status, stop, context)
+            finally:
                 report_and_seal(folder, plan.trial.other_files if plan.trial is not None else ())
     finally:
         if plan.trial is None:
@@ -148,15 +149,15 @@ def execute(plan: Plan, context: RunContext, on_folder: Callable[[Path], None] =
 
 
 def _run_recorded(
-    plan: Plan, prepared: Prepared, folder: RunFolder, status: StatusFile, context: RunContext
+    plan: Plan, prepared: Prepared, status: StatusFile, stop: StopSignals, context: RunContext
 ) -> RunResult:
     """Run the phases; whatever happens, status.json and run.log say how it ended."""
-    stop = StopSignals(partial(_end_by_force, status, resume_command(folder)))
+    folder = status.folder
     try:
-        with stop.installed():
-            record(plan, prepared, folder)
+        with stop.installed(partial(_end_by_force, status, resume_command(folder))):
+            stop.interruptible(record, plan, prepared, folder)
             with run_environment(folder.path):
-                _run_phases(plan, prepared, status, stop, context)
+                stop.interruptible(_run_phases, plan, prepared, status, stop, context)
     except RunInterrupted as error:
         status.update(state="interrupted", exit_reason=str(error))
         log.warning("%s in phase %s. Go on with: %s", error, context.phase, resume_command(folder))
@@ -252,16 +253,21 @@ def _run_as_other_rank(plan: Plan, prepared: Prepared, folder: RunFolder, contex
     context.rank, context.phase = local_rank(), "train"
     stop = StopSignals()
     with log_to_file(folder.log, context), stop.installed(), run_environment(folder.path):
-        from runner.phases.training import train
         from runner.ranks import as_other_rank
 
         with as_other_rank(folder, context.rank):
-            run = _set_up(prepared, folder, stop)
-            run.should_prune = plan.trial.should_prune if plan.trial is not None else None
-            if folder.read_status().get("attempts", 1) > 1:
-                run.resume_checkpoint = _resume_checkpoint(run)
-            train(run)
+            stop.interruptible(_train_as_other_rank, plan, prepared, folder, stop)
     return RunResult("completed", prepared.name, folder.path, {}, {"train": "completed"})
+
+
+def _train_as_other_rank(plan: Plan, prepared: Prepared, folder: RunFolder, stop: StopSignals) -> None:
+    from runner.phases.training import train
+
+    run = _set_up(prepared, folder, stop)
+    run.should_prune = plan.trial.should_prune if plan.trial is not None else None
+    if folder.read_status().get("attempts", 1) > 1:
+        run.resume_checkpoint = _resume_checkpoint(run)
+    train(run)
 
 
 def _find_resume_point(run: Run, status: StatusFile, changed: frozenset[str]) -> None:

@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from runner.errors import RunInterrupted
+
+Result = TypeVar("Result")
 
 GRACE_SECONDS = 20
 """How long a training step may take to end after the first signal."""
@@ -32,28 +34,41 @@ WORDS_SECONDS = 2.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
+def _say_nothing(state: str, reason: str) -> None:
+    """Do nothing before the process ends by force."""
+
+
 class StopSignals:
     """Turns signals into ``RunInterrupted``: at once, or after the current step if :meth:`defer` was called.
+
+    It is raised only inside of what :meth:`interruptible` calls. What comes after that, the writing down of how the run
+    ended, is left alone by further signals.
 
     Python calls its signal handlers in the main thread between two instructions. Where that is stuck inside a library,
     or in code that catches whatever is raised, a thread of our own ends the process in time.
     """
 
-    def __init__(self, on_stuck: Callable[[str, str], None] = lambda state, reason: None) -> None:
-        """Take a function that is called with state and reason of the run before the process is ended by force."""
+    def __init__(self) -> None:
         self.requested: int | None = None
         self._deferring = False
         self._process = os.getpid()
-        self._on_stuck = on_stuck
+        self._on_stuck: Callable[[str, str], None] = _say_nothing
 
     @contextmanager
-    def installed(self) -> Iterator[None]:
-        """Handle signals while the block runs. Only the main thread can; elsewhere this does nothing."""
+    def installed(self, on_stuck: Callable[[str, str], None] = _say_nothing) -> Iterator[None]:
+        """Handle signals while the block runs. Only the main thread can; elsewhere this does nothing.
+
+        A block inside of the block has its own time, counted from the first signal that comes in it.
+
+        Args:
+            on_stuck: Called with state and reason of the run before the process is ended by force.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
         numbers = (*_SIGNALS, signal.SIGALRM)
         before = {number: signal.getsignal(number) for number in numbers}
+        on_stuck_before, self._on_stuck = self._on_stuck, on_stuck
         for number in numbers:
             signal.signal(number, self._handle)
         try:
@@ -61,6 +76,7 @@ class StopSignals:
                 yield
         finally:
             signal.alarm(0)
+            self._on_stuck = on_stuck_before
             for number, handler in before.items():
                 signal.signal(number, handler)
 
@@ -117,6 +133,15 @@ class StopSignals:
         _kill_children()
         os._exit(code)
 
+    def interruptible(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """Call *function*; signals are raised as long as this call is on the stack, and never after it.
+
+        Raises:
+            RunInterrupted: a signal came, now or before the call.
+        """
+        self.stop_if_requested()
+        return function(*arguments)
+
     def defer(self) -> None:
         """From now on only note a signal in :attr:`requested`; whoever calls this calls :meth:`stop_if_requested`."""
         self._deferring = True
@@ -130,22 +155,20 @@ class StopSignals:
             self._deferring = False
             signal.alarm(0)
 
-    @contextmanager
-    def deferring(self) -> Iterator[None]:
-        """Let signals that come while the block runs end the process only if it takes too long."""
-        with self.installed(), self.deferring_ends():
-            self._deferring = True
-            yield
-
     def stop_if_requested(self) -> None:
         """Raise ``RunInterrupted`` if a signal came."""
         if self.requested is not None:
             raise RunInterrupted(self.requested)
 
-    def _handle(self, number: int, _frame: FrameType | None) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:  # a worker that was forked: the first process stops it
             if number == signal.SIGTERM:
                 os._exit(128 + number)
+            return
+        if not self._is_interruptible(frame):
+            if number != signal.SIGALRM:
+                self.requested = self.requested or number
+                say(f"{signal.Signals(number).name}: the last files are being written")
             return
         if number == signal.SIGALRM:
             say(f"the step did not end within {GRACE_SECONDS} s: stopping now")
@@ -157,6 +180,13 @@ class StopSignals:
             return
         self.requested = number
         raise RunInterrupted(number)
+
+    def _is_interruptible(self, frame: FrameType | None) -> bool:
+        """Tell whether *frame* was called by :meth:`interruptible`: a flag would always be a moment late."""
+        code = StopSignals.interruptible.__code__
+        while frame is not None and not (frame.f_code is code and frame.f_locals["self"] is self):
+            frame = frame.f_back
+        return frame is not None
 
 
 def _forget_pipe() -> None:

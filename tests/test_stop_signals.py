@@ -29,7 +29,7 @@ def outcome(work):
     stop = StopSignals()
     try:
         with stop.installed():
-            work(stop)
+            stop.interruptible(work, stop)
     except RunInterrupted as error:
         print("interrupted", error.signal_number, error.exit_code, stop.requested)
     else:
@@ -179,9 +179,9 @@ def stuck(stop):
             pass
 for number in {numbers}:
     threading.Timer(number[0], kill, [number[1]]).start()
-stop = StopSignals(lambda state, reason: pathlib.Path("reason").write_text(reason))
-with stop.installed():
-    stuck(stop)
+stop = StopSignals()
+with stop.installed(lambda state, reason: pathlib.Path("reason").write_text(reason)):
+    stop.interruptible(stuck, stop)
 """
 
 
@@ -269,15 +269,58 @@ def test_another_thread_leaves_the_handlers_alone() -> None:
     assert in_a_thread(work) == [signal.getsignal(signal.SIGTERM)]
 
 
-def test_a_block_that_is_to_come_to_its_end() -> None:
-    """The last files of a run: a signal changes nothing, and is as before afterwards."""
+def test_what_follows_the_interruptible_part_comes_to_its_end() -> None:
+    """However many signals come where the end is written down, from the first instruction after the interruption."""
     code = """
-with StopSignals().deferring():
+stop = StopSignals()
+def work():
     kill(signal.SIGTERM)
-    print("written")
+with stop.installed():
+    try:
+        stop.interruptible(work)
+    except RunInterrupted as error:
+        kill(signal.SIGINT)
+        kill(signal.SIGTERM)
+        print("written", error.signal_number, stop.requested)
 print(signal.getsignal(signal.SIGTERM) == signal.SIG_DFL)
 """
-    assert run(code)[0] == ["written", "True"]
+    assert run(code)[0] == ["written 15 15", "True"]
+
+
+def test_blocks_in_blocks() -> None:
+    """What ends in good order inside of something that can be interrupted still ends in good order."""
+    code = """
+outer, inner = StopSignals(), StopSignals()
+def work():
+    with inner.installed():
+        try:
+            inner.interruptible(kill, signal.SIGINT)
+        except RunInterrupted:
+            kill(signal.SIGTERM)
+            print("written")
+    kill(signal.SIGHUP)
+    print("never reached")
+with outer.installed():
+    try:
+        outer.interruptible(work)
+    except RunInterrupted as error:
+        print("interrupted", error.signal_number)
+"""
+    assert run(code)[0] == ["written", "interrupted 1"]
+
+
+def test_a_signal_before_the_interruptible_part_is_not_lost() -> None:
+    """It interrupts as soon as something can be interrupted."""
+    code = """
+stop = StopSignals()
+with stop.installed():
+    kill(signal.SIGTERM)
+    try:
+        stop.interruptible(print, "never reached")
+    except RunInterrupted as error:
+        print("interrupted", error.signal_number)
+"""
+    assert run(code)[0] == ["interrupted 15"]
 
 
 def test_nothing_is_requested_at_first() -> None:

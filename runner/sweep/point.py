@@ -89,9 +89,10 @@ def work_on(sweep: SweepFolder, number: int) -> int:
     if not folder.try_lock():
         return EXIT_BUSY
     try:
-        with _printing_to(sweep.console(number)), StopSignals().installed():
+        stop = StopSignals()
+        with _printing_to(sweep.console(number)), stop.installed():
             try:
-                return _run_locked(sweep, number, folder)
+                return stop.interruptible(_run_locked, sweep, number, folder)
             except RunInterrupted as error:  # before or after the run itself
                 return error.exit_code
             except Exception as error:  # of our own: nobody looks at a worker's terminal
