@@ -105,6 +105,10 @@ def _dispatch(request: Request, argv: Sequence[str], outcome: dict[str, Any]) ->
         return command(request)
     if request.help or request.print_config:
         return _show_container(request)
+    if request.model is None and not request.config and request.resume is None:
+        request = _with_default_model(request)
+    if request.azureml:
+        return _azureml(request)
     if request.sweep or request.enqueue or _resumes_sweep(request):
         return _sweep(request, argv, outcome)
     _refuse_other_options(request)
@@ -118,8 +122,6 @@ def _run(request: Request, argv: Sequence[str], outcome: dict[str, Any]) -> int:
     from runner.preparation import Plan
     from runner.process_state import joined_run_folder
 
-    if request.model is None and not request.config and request.resume is None:
-        request = _with_default_model(request)
     outcome["model"] = request.model
     quiet = request.quiet or joined_run_folder() is not None
     with console_logging(request.log_level, quiet=quiet) as context:
@@ -150,12 +152,18 @@ def _sweep(request: Request, argv: Sequence[str], outcome: dict[str, Any]) -> in
     from runner.preparation import Plan
     from runner.sweep.command import sweep
 
-    if request.model is None and not request.config and request.resume is None:
-        request = _with_default_model(request)
     fields = _plan_fields(request) | {"resume": None, "output_to": None}
     plan = Plan(**fields, command_line=[sys.argv[0], *argv])
     outcome.update(model=request.model, sweep=None)
     return sweep(request, plan, on_folder=lambda folder: outcome.update(sweep=folder))
+
+
+def _azureml(request: Request) -> int:
+    from runner.azureml.command import run_in_azureml
+    from runner.preparation import Plan
+
+    print("\n".join(run_in_azureml(request, Plan(**_plan_fields(request)))))
+    return EXIT_DONE
 
 
 def _work(request: Request) -> int:

@@ -82,6 +82,13 @@ OPTIONS = {
     "extend": Option("Sweeps: add to the newest sweep of the container, or to the one in --resume."),
     "enqueue": Option("Put the run or the sweep into the queue for the command work, and stop."),
     "dry_run": Option("Sweeps: print what would be run, and stop."),
+    "azureml": Option("Run it as a job in AzureML; with --dry_run only write job.yml."),
+    "azureml_workspace": Option(
+        "AzureML: SUBSCRIPTION/RESOURCE_GROUP/NAME, or a config.json (default: the one here or above).", "NAME"
+    ),
+    "azureml_compute": Option("AzureML: compute cluster of the workspace.", "NAME"),
+    "azureml_environment": Option("AzureML: environment of the workspace, NAME, NAME:VERSION or NAME@LABEL.", "NAME"),
+    "azureml_experiment": Option("AzureML: experiment that lists the job (default: the container's name).", "NAME"),
     "print_config": Option("Print every value of the container as commented YAML, and stop."),
     "list": Option("The same as the command list."),
     "quiet": Option("Print only warnings, errors and the last lines."),
@@ -150,6 +157,11 @@ class Request:
     extend: bool = False
     enqueue: bool = False
     dry_run: bool = False
+    azureml: bool = False
+    azureml_workspace: str | None = None
+    azureml_compute: str | None = None
+    azureml_environment: str | None = None
+    azureml_experiment: str | None = None
     print_config: bool = False
     list: bool = False
     quiet: bool = False
@@ -200,6 +212,8 @@ def parse_command_line(argv: Sequence[str]) -> Request:
             raise UsageError(f"--{option.flag} is given twice.")
         else:
             overrides[option.name] = option
+    if not values.get("azureml") and (useless := next((each for each in values if each.startswith("azureml_")), None)):
+        raise UsageError(f"--{useless} is for jobs in AzureML: add --azureml.")
     if "log_level" in values:
         values["log_level"] = _log_level(values["log_level"])
     return Request(command=command, arguments=positional, overrides=tuple(overrides.values()), **values)

@@ -32,6 +32,9 @@ from runner.training_guards import BatchesThere, FiniteLoss, FirstError
 
 log = logging.getLogger(__name__)
 
+_AZUREML_RUN = "AZUREML_RUN_ID"
+"""Environment variable that AzureML sets in the processes of a job: the job's name."""
+
 _PROFILERS: dict[str, type[Profiler]] = {
     "simple": SimpleProfiler,
     "advanced": AdvancedProfiler,
@@ -273,17 +276,36 @@ class StopOnSignal(Callback):
 
 
 def _further_loggers(run: Run, theirs: Any) -> list[Logger]:
-    """Return what ``--logger`` says, then what the container brings.
+    """Return what ``--logger`` says, then what the container brings; in a job of AzureML also its workspace.
 
-    ``logger=False`` from the container turns all but metrics.csv off; ``True`` means the parameter's choice.
+    ``logger=False`` from the container turns all but metrics.csv off; ``True`` means the parameter's choice. An empty
+    ``--logger=`` is no logger, in a job too.
     """
     if theirs is False:
         return []
     names = run.container.logger
     if names is None:
         names = ["tensorboard"] if importlib.util.find_spec("tensorboard") else []
+    if run.container.logger != [] and "mlflow" not in names and _logs_to_azureml():
+        names = [*names, "mlflow"]
     brought = [] if theirs is True else _as_list(theirs)
     return [*(_make_logger(name, run.folder, run.container) for name in names), *brought]
+
+
+def _logs_to_azureml() -> bool:
+    """Tell whether this is a job of AzureML whose environment can send metrics to the workspace."""
+    if not {_AZUREML_RUN, "MLFLOW_TRACKING_URI"} <= set(os.environ):
+        return False
+    needed = {"mlflow": "mlflow"}
+    if os.environ["MLFLOW_TRACKING_URI"].startswith("azureml:"):
+        needed["azureml"] = "azureml-mlflow"  # knows what azureml: means
+    missing = [package for module, package in needed.items() if importlib.util.find_spec(module) is None]
+    if missing:
+        log.warning(
+            "metrics are not sent to the AzureML workspace: its environment lacks %s; they are in the run folder",
+            " and ".join(missing),
+        )
+    return not missing
 
 
 def _make_logger(name: str, folder: RunFolder, container: LightningContainer) -> Logger:
@@ -296,7 +318,8 @@ def _make_logger(name: str, folder: RunFolder, container: LightningContainer) ->
         from pytorch_lightning.loggers import MLFlowLogger
 
         uri = os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{folder.path / 'mlflow.db'}")
-        return MLFlowLogger(experiment_name=model, run_name=folder.path.name, tracking_uri=uri)
+        job = os.environ.get(_AZUREML_RUN)  # its run is there; MLflow calls it by the same name
+        return MLFlowLogger(experiment_name=model, run_name=folder.path.name, tracking_uri=uri, run_id=job)
     from pytorch_lightning.loggers import TensorBoardLogger
 
     return TensorBoardLogger(folder.path, name="tensorboard", version="")

@@ -1,0 +1,151 @@
+"""``--azureml``: from a command line to a job in AzureML, or with ``--dry_run`` to ``job.yml``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from runner.atomic_files import write_text
+from runner.azureml.carried import OUTPUTS, carried_words
+from runner.azureml.job import Place, command_job, mounted, sweep_job
+from runner.azureml.sweep_part import sweep_part
+from runner.azureml.workspace import checked_job, find_workspace, submit
+from runner.command_line import Override, Request
+from runner.errors import UsageError
+from runner.log_setup import console_logging
+from runner.preparation import Plan, prepare, prepare_container
+from runner.shown import printable
+from runner.sweep.request import single_run, wanted_sweep, whole_number
+from runner.sweep.sweep_file import seconds_from_text
+
+JOB_FILE = "job.yml"
+_NAME = re.compile(r"[\w.:@/-]+", re.ASCII)
+_FIRST_LINE = "# Written by --azureml --dry_run."
+_REFUSED = (
+    "resume", "output_to", "enqueue", "devices_per_trial", "stall_timeout", "max_failures", "fail_fast",
+    "retry_failed", "new", "extend",
+)  # fmt: skip
+
+
+def run_in_azureml(request: Request, base: Plan) -> list[str]:
+    """Do what a command line with ``--azureml`` asks for, and return the lines to print.
+
+    The working directory is what is uploaded. With ``--dry_run`` the job is written to ``job.yml`` in it, and nothing
+    is sent.
+
+    Args:
+        request: The command line.
+        base: Container, configuration files and fixed values.
+
+    Raises:
+        UsageError: something is wrong and nothing was sent.
+        RunFailedError: Azure did not take the job.
+    """
+    code = Path.cwd()
+    with console_logging(request.log_level, quiet=request.quiet):
+        text = _job_text(request, base, code)
+        if request.azureml_workspace is not None or not request.dry_run:
+            workspace = find_workspace(request.azureml_workspace, code)
+        job = checked_job(text, code)
+        if not request.dry_run:
+            return submit(job, workspace)
+    _write_job(code / JOB_FILE, text)
+    return [text, f"{JOB_FILE} is written; to submit it: az ml job create --file {JOB_FILE}, or leave --dry_run out."]
+
+
+def _job_text(request: Request, base: Plan, code: Path) -> str:
+    """Return the YAML of the job."""
+    place = _place(request)
+    _check_outputs(code)
+    prepared = prepare_container(base)
+    words = carried_words(request, prepared, code, mounted(prepared.container))
+    here = _with_mounts(base, mounted(prepared.container), code)
+    if not request.sweep:
+        prepare(here)
+        return _yaml(command_job(prepared.container, words, place))
+    wanted, alone = wanted_sweep(request, here), single_run(here).fixed
+    workers = whole_number("workers", request.workers, least=1) if request.workers else None
+    part = sweep_part(wanted, workers=workers, trial_timeout=_seconds(request.trial_timeout))
+    of_file = {name: text for name, text in wanted.plan.fixed.items() if alone.get(name) != text}
+    request = replace(
+        request, overrides=(*request.overrides, *(Override(name, text, name) for name, text in of_file.items()))
+    )
+    prepared = prepare_container(replace(base, overrides=request.overrides))
+    words = carried_words(request, prepared, code, mounted(prepared.container))
+    return _yaml(sweep_job(prepared.container, words, place, part))
+
+
+def _with_mounts(base: Plan, names: Collection[str], folder: Path) -> Plan:
+    """Return the plan with a folder that is there in place of data sets that will be mounted, so that it is checked."""
+    others = [each for each in base.overrides if each.name not in names]
+    return replace(base, overrides=[*others, *(Override(name, str(folder), name) for name in names)])
+
+
+def _place(request: Request) -> Place:
+    for name in _REFUSED:
+        if getattr(request, name):
+            raise UsageError(f"--{name} has no place beside --azureml.")
+    if request.azureml_compute is None:
+        raise UsageError("--azureml needs --azureml_compute=NAME: a compute cluster of the workspace.")
+    if request.azureml_environment is None:
+        raise UsageError(
+            "--azureml needs --azureml_environment=NAME, NAME:VERSION or NAME@LABEL: an environment of the workspace "
+            "in which Lightcase and azureml-mlflow are installed."
+        )
+    texts = (request.azureml_compute, request.azureml_environment, request.azureml_experiment)
+    for option, text in zip(("compute", "environment", "experiment"), texts, strict=True):
+        if text is not None and not _NAME.fullmatch(text):
+            raise UsageError(
+                f"--azureml_{option}={printable(text)} is no name: letters, digits and -_.:@/ are allowed."
+            )
+    return Place(request.azureml_compute, request.azureml_environment, request.azureml_experiment)
+
+
+def _check_outputs(code: Path) -> None:
+    """Refuse a folder whose runs would be uploaded with the code; Azure reads one of the two ignore files."""
+    if not any((code / OUTPUTS).glob("[!.]*")):
+        return
+    file = next((code / name for name in (".amlignore", ".gitignore") if (code / name).is_file()), code / ".amlignore")
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []
+    if OUTPUTS not in (line.strip().strip("/*") for line in lines):
+        raise UsageError(
+            f"--azureml: {OUTPUTS}/ with its runs would be uploaded: add the line {OUTPUTS}/ to {file.name} in {code}."
+        )
+
+
+def _seconds(text: str | None) -> float | None:
+    try:
+        return None if text is None else seconds_from_text(text)
+    except ValueError as error:
+        raise UsageError(f"--trial_timeout: {error}.") from None
+
+
+def _yaml(job: Mapping[str, Any]) -> str:
+    text = yaml.dump(dict(job), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=116)
+    return f"{_FIRST_LINE}\n{text}"
+
+
+class _Dumper(yaml.SafeDumper):
+    """Puts quotes around texts such as ``1e-3``, which YAML 1.1 and 1.2 read differently."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="'" if text[:1] in "+-.0123456789" else None)
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
+def _write_job(file: Path, text: str) -> None:
+    """Write the job, but not over a file of the user's."""
+    if file.exists() and not file.read_text(encoding="utf-8", errors="replace").startswith(_FIRST_LINE):
+        raise UsageError(f"--azureml: there is a {file.name} in {file.parent} that is yours; rename it.")
+    try:
+        write_text(file, text)
+    except OSError as error:
+        raise UsageError(f"--azureml: {file} cannot be written: {error.strerror}.") from error
