@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import entry_points
 from typing import Any
 
 from lightning_fabric.plugins import CheckpointIO
@@ -294,18 +295,14 @@ def _further_loggers(run: Run, theirs: Any) -> list[Logger]:
 
 def _logs_to_azureml() -> bool:
     """Tell whether this is a job of AzureML whose environment can send metrics to the workspace."""
-    if not {_AZUREML_RUN, "MLFLOW_TRACKING_URI"} <= set(os.environ):
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    if uri is None or _AZUREML_RUN not in os.environ:
         return False
-    needed = {"mlflow": "mlflow"}
-    if os.environ["MLFLOW_TRACKING_URI"].startswith("azureml:"):
-        needed["azureml"] = "azureml-mlflow"  # knows what azureml: means
-    missing = [package for module, package in needed.items() if importlib.util.find_spec(module) is None]
-    if missing:
-        log.warning(
-            "metrics are not sent to the AzureML workspace: its environment lacks %s; they are in the run folder",
-            " and ".join(missing),
-        )
-    return not missing
+    lacks_plugin = uri.startswith("azureml:") and not entry_points(group="mlflow.tracking_store", name="azureml")
+    if lacks_plugin or importlib.util.find_spec("mlflow") is None:
+        log.warning("metrics go to the run folder, not to the AzureML workspace: its environment lacks azureml-mlflow")
+        return False
+    return True
 
 
 def _make_logger(name: str, folder: RunFolder, container: LightningContainer) -> Logger:
@@ -318,7 +315,7 @@ def _make_logger(name: str, folder: RunFolder, container: LightningContainer) ->
         from pytorch_lightning.loggers import MLFlowLogger
 
         uri = os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{folder.path / 'mlflow.db'}")
-        job = os.environ.get(_AZUREML_RUN)  # its run is there; MLflow calls it by the same name
+        job = os.environ.get(_AZUREML_RUN) if "MLFLOW_TRACKING_URI" in os.environ else None  # it is a run there already
         return MLFlowLogger(experiment_name=model, run_name=folder.path.name, tracking_uri=uri, run_id=job)
     from pytorch_lightning.loggers import TensorBoardLogger
 

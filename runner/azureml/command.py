@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,11 @@ from runner.azureml.carried import OUTPUTS, carried_words
 from runner.azureml.job import Place, command_job, mounted, sweep_job
 from runner.azureml.sweep_part import sweep_part
 from runner.azureml.workspace import checked_job, find_workspace, submit
-from runner.command_line import Override, Request
+from runner.command_line import OPTIONS, Override, Request
+from runner.container import LightningContainer
 from runner.errors import UsageError
 from runner.log_setup import console_logging
+from runner.param_values import to_text
 from runner.preparation import Plan, prepare, prepare_container
 from runner.shown import printable
 from runner.sweep.request import single_run, wanted_sweep, whole_number
@@ -25,6 +27,7 @@ from runner.sweep.sweep_file import seconds_from_text
 
 JOB_FILE = "job.yml"
 _NAME = re.compile(r"[\w.:@/-]+", re.ASCII)
+_NUMBER = re.compile(r"[+-]?\.?\d")
 _FIRST_LINE = "# Written by --azureml --dry_run."
 _REFUSED = (
     "resume", "output_to", "enqueue", "devices_per_trial", "stall_timeout", "max_failures", "fail_fast",
@@ -64,10 +67,10 @@ def _job_text(request: Request, base: Plan, code: Path) -> str:
     _check_outputs(code)
     prepared = prepare_container(base)
     words = carried_words(request, prepared, code, mounted(prepared.container))
-    here = _with_mounts(base, mounted(prepared.container), code)
+    here = _with_mounts(base, prepared.container)
     if not request.sweep:
         prepare(here)
-        return _yaml(command_job(prepared.container, words, place))
+        return job_yaml(command_job(prepared.container, words, place))
     wanted, alone = wanted_sweep(request, here), single_run(here).fixed
     workers = whole_number("workers", request.workers, least=1) if request.workers else None
     part = sweep_part(wanted, workers=workers, trial_timeout=_seconds(request.trial_timeout))
@@ -77,19 +80,29 @@ def _job_text(request: Request, base: Plan, code: Path) -> str:
     )
     prepared = prepare_container(replace(base, overrides=request.overrides))
     words = carried_words(request, prepared, code, mounted(prepared.container))
-    return _yaml(sweep_job(prepared.container, words, place, part))
+    return job_yaml(sweep_job(prepared.container, words, place, part))
 
 
-def _with_mounts(base: Plan, names: Collection[str], folder: Path) -> Plan:
-    """Return the plan with a folder that is there in place of data sets that will be mounted, so that it is checked."""
-    others = [each for each in base.overrides if each.name not in names]
-    return replace(base, overrides=[*others, *(Override(name, str(folder), name) for name in names)])
+def _with_mounts(base: Plan, container: LightningContainer) -> Plan:
+    """Return the plan as it can be checked here: where no copy of a data set is here too, without its folder."""
+    folders = {
+        "local_dataset": [container.local_dataset or Path()],
+        "extra_local_dataset_paths": container.extra_local_dataset_paths,
+    }
+    names = tuple(mounted(container))
+    absent = [name for name in names if not all(path.is_dir() for path in folders[name])]
+    empty = [Override(name, to_text(container.param[name], container.param[name].default), name) for name in absent]
+    others = [each for each in base.overrides if each.name not in absent]
+    return replace(base, overrides=[*others, *empty], mounted=names)
 
 
 def _place(request: Request) -> Place:
-    for name in _REFUSED:
-        if getattr(request, name):
-            raise UsageError(f"--{name} has no place beside --azureml.")
+    """Return where the job is to run, once no option is there that it cannot have."""
+    for name, option in OPTIONS.items():
+        is_of_sweeps = option.doc.startswith("Sweeps: ") and name != "dry_run"
+        if getattr(request, name, None) and (name in _REFUSED or (is_of_sweeps and not request.sweep)):
+            why = "has no place beside --azureml" if name in _REFUSED else "is for sweeps: add --sweep"
+            raise UsageError(f"--{name} {why}.")
     if request.azureml_compute is None:
         raise UsageError("--azureml needs --azureml_compute=NAME: a compute cluster of the workspace.")
     if request.azureml_environment is None:
@@ -97,12 +110,10 @@ def _place(request: Request) -> Place:
             "--azureml needs --azureml_environment=NAME, NAME:VERSION or NAME@LABEL: an environment of the workspace "
             "in which Lightcase and azureml-mlflow are installed."
         )
-    texts = (request.azureml_compute, request.azureml_environment, request.azureml_experiment)
-    for option, text in zip(("compute", "environment", "experiment"), texts, strict=True):
+    for name in ("azureml_compute", "azureml_environment", "azureml_experiment"):
+        text = getattr(request, name)
         if text is not None and not _NAME.fullmatch(text):
-            raise UsageError(
-                f"--azureml_{option}={printable(text)} is no name: letters, digits and -_.:@/ are allowed."
-            )
+            raise UsageError(f"--{name}={printable(text)} is no name: letters, digits and -_.:@/ are allowed.")
     return Place(request.azureml_compute, request.azureml_environment, request.azureml_experiment)
 
 
@@ -125,7 +136,8 @@ def _seconds(text: str | None) -> float | None:
         raise UsageError(f"--trial_timeout: {error}.") from None
 
 
-def _yaml(job: Mapping[str, Any]) -> str:
+def job_yaml(job: Mapping[str, Any]) -> str:
+    """Return a job as ``az ml job create`` and azure-ai-ml read it."""
     text = yaml.dump(dict(job), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=116)
     return f"{_FIRST_LINE}\n{text}"
 
@@ -135,7 +147,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="'" if text[:1] in "+-.0123456789" else None)
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="'" if _NUMBER.match(text) else None)
 
 
 _Dumper.add_representer(str, _represent_text)

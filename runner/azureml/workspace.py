@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -80,7 +82,6 @@ def checked_job(text: str, folder: Path) -> Job:
     Raises:
         UsageError: azure-ai-ml refuses it, or is not installed.
     """
-    logging.getLogger("azure").setLevel(logging.ERROR)  # each of its classes that is new announces itself
     try:
         from azure.ai.ml import load_job
         from azure.ai.ml.exceptions import MlException
@@ -88,7 +89,8 @@ def checked_job(text: str, folder: Path) -> Job:
     except ImportError as error:
         raise UsageError(f"--azureml needs packages: pip install 'lightcase[azureml]' ({error}).") from None
     try:
-        return load_job(io.StringIO(text), relative_origin=str(folder / "job.yml"))
+        with _quiet():
+            return load_job(io.StringIO(text), relative_origin=str(folder / "job.yml"))
     except (MlException, ValidationError) as error:
         raise UsageError(f"--azureml: azure-ai-ml refuses the job: {_said(error)}") from error
 
@@ -105,19 +107,32 @@ def submit(job: Job, workspace: Workspace) -> list[str]:
     try:
         from azure.ai.ml import MLClient
         from azure.ai.ml.exceptions import MlException
-        from azure.core.exceptions import AzureError
+        from azure.core.exceptions import AzureError, ClientAuthenticationError
         from azure.identity import DefaultAzureCredential
     except ImportError as error:
         raise UsageError(f"--azureml needs packages: pip install 'lightcase[azureml]' ({error}).") from None
-    logging.getLogger("azure").setLevel(logging.CRITICAL)  # each way to log in that fails; the error tells them all
+    address = (workspace.subscription, workspace.resource_group, workspace.name)
     try:
-        client = MLClient(DefaultAzureCredential(), workspace.subscription, workspace.resource_group, workspace.name)
-        made = client.jobs.create_or_update(job)
-    except (AzureError, MlException, ValueError) as error:
+        with _quiet():
+            made = MLClient(DefaultAzureCredential(), *address).jobs.create_or_update(job)
+    except ClientAuthenticationError as error:
         raise RunFailedError(
-            f"The workspace {workspace.name} did not take the job: {_said(error)} To log in: az login."
+            f"The job was not sent to {workspace.name}: nobody is logged in to Azure. Type az login, or set "
+            "AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET."
         ) from error
+    except (AzureError, MlException, ValueError) as error:
+        raise RunFailedError(f"The workspace {workspace.name} did not take the job: {_said(error)}") from error
     return [str(each) for each in (made.name, made.studio_url) if each]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Leave out warnings: Azure's packages announce each class that is new, and each way to log in that fails."""
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def _said(error: Exception) -> str:

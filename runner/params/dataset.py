@@ -16,8 +16,8 @@ class DatasetParams(param.Parameterized):
     extra_local_dataset_paths = param.List(default=[], item_type=Path, doc="Folders of further data sets.")
     azure_dataset_id = param.String(
         default="",
-        doc="With --azureml: what is mounted as local_dataset, a folder in the workspace's blob storage, NAME:VERSION or "
-        "NAME@LABEL of a data asset, or a URI. Unused on a local machine.",
+        doc="With --azureml: what is mounted as local_dataset, a folder in the workspace's blob storage, NAME:VERSION "
+        "or NAME@LABEL of a data asset, or a URI. Unused on a local machine.",
     )
     extra_azure_dataset_ids = param.List(
         default=[],
