@@ -122,7 +122,7 @@ def test_azure_takes_the_job(tmp_path: Path) -> None:
     assert found.inputs["dataset"].path == "azureml://datastores/workspaceblobstore/paths/a b"
     assert found.inputs["extra_dataset_1"].mode == "ro_mount"
     assert found.compute == "gpu"
-    assert Path(found.component.code) == tmp_path
+    assert Path(found.base_path, found.component.code) == tmp_path
 
 
 @needs_azure
