@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,6 @@ PLACE = ("--azureml", "--azureml_compute=gpu", "--azureml_environment=lightcase"
 needs_azure = pytest.mark.skipif(importlib.util.find_spec("azure") is None, reason="azure-ai-ml is not installed")
 needs_mlflow = pytest.mark.skipif(importlib.util.find_spec("mlflow") is None, reason="mlflow is not installed")
 
-Program = subprocess.CompletedProcess[str]
-
 
 @pytest.fixture
 def code(tmp_path: Path) -> Path:
@@ -39,7 +37,20 @@ def code(tmp_path: Path) -> Path:
     return folder
 
 
-def run(command: list[str], folder: Path, **variables: str) -> Program:
+@pytest.fixture
+def typed(code: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """The program of the project, in this process: call it with arguments."""
+    monkeypatch.chdir(code)
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+    monkeypatch.setattr(sys, "path", [*sys.path])
+
+    def call(*argv: str) -> int:
+        return main(argv)
+
+    return call
+
+
+def run(command: list[str], folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run a command with Lightcase installed."""
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"} | variables
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
@@ -48,40 +59,33 @@ def run(command: list[str], folder: Path, **variables: str) -> Program:
     )
 
 
-def typed(folder: Path, *argv: str) -> Program:
-    """Run the program of the project."""
-    return run([sys.executable, "train.py", *argv], folder)
-
-
 # --- here -------------------------------------------------------------------------------------------------------------
 
 
 @needs_azure
-def test_a_dry_run_writes_the_job(code: Path) -> None:
+def test_a_dry_run_writes_the_job(code: Path, typed: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
     """And shows it; a second one writes it anew."""
     for _ in range(2):
-        done = typed(code, "--model=MyContainer", *PLACE, "--dry_run", "--num_epochs=1")
-        assert (done.returncode, done.stderr) == (0, "")
+        assert typed("--model=MyContainer", *PLACE, "--dry_run", "--num_epochs=1") == 0
+        said = capsys.readouterr()
+    assert said.err == ""
     job = (code / "job.yml").read_text()
-    assert done.stdout.startswith(job)
-    assert "job.yml is written; to submit it: az ml job create --file job.yml" in done.stdout
+    assert said.out.startswith(job)
+    assert "job.yml is written; to submit it: az ml job create --file job.yml" in said.out
     assert yaml.safe_load(job)["command"] == (
         "python train.py --model=MyContainer --num_epochs=1 '--local_dataset=${{inputs.dataset}}'"
     )
-    assert sorted(each.name for each in code.iterdir() if each.name != "containers") == [
-        "job.yml",
-        "quick.yaml",
-        "train.py",
-    ]
+    assert {each.name for each in code.iterdir()} == {"containers", "job.yml", "quick.yaml", "train.py"}
 
 
 @needs_azure
-def test_a_file_of_the_user_is_left_alone(code: Path) -> None:
+def test_a_file_of_the_user_is_left_alone(
+    code: Path, typed: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
     """Though it is called job.yml."""
     (code / "job.yml").write_text("type: command\n")
-    done = typed(code, "--model=MyContainer", *PLACE, "--dry_run")
-    assert done.returncode == 2
-    assert "there is a job.yml in" in done.stderr
+    assert typed("--model=MyContainer", *PLACE, "--dry_run") == 2
+    assert "there is a job.yml in" in capsys.readouterr().err
     assert (code / "job.yml").read_text() == "type: command\n"
 
 
@@ -101,13 +105,17 @@ def test_a_file_of_the_user_is_left_alone(code: Path) -> None:
     ],
 )
 def test_mistakes_are_told_at_once(
-    code: Path, argv: tuple[str, ...], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    code: Path,
+    typed: Callable[..., int],
+    argv: tuple[str, ...],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """In one sentence, without any package of Azure's."""
-    monkeypatch.chdir(code)
-    monkeypatch.setitem(sys.modules, "azure", None)
+    monkeypatch.setitem(sys.modules, "azure.ai.ml", None)
     model = () if "--resume=outputs/latest" in argv else ("--model=MyContainer",)
-    assert main([*model, *argv]) == 2
+    assert typed(*model, *argv) == 2
     said = capsys.readouterr().err
     assert message in said
     assert said.count("\n") == 1
@@ -115,18 +123,17 @@ def test_mistakes_are_told_at_once(
 
 
 def test_runs_would_be_uploaded(
-    code: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    code: Path, typed: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Azure's packages know .amlignore and .gitignore, the first of them that is there."""
-    monkeypatch.chdir(code)
-    monkeypatch.setitem(sys.modules, "azure", None)
+    monkeypatch.setitem(sys.modules, "azure.ai.ml", None)
     (code / "outputs" / "run").mkdir(parents=True)
     (code / ".gitignore").write_text("*.pyc\n")
-    assert main(["--model=MyContainer", *PLACE, "--dry_run"]) == 2
+    assert typed("--model=MyContainer", *PLACE, "--dry_run") == 2
     said = capsys.readouterr().err
     assert "outputs/ with its runs would be uploaded: add the line outputs/ to .gitignore" in said
     (code / ".gitignore").write_text("*.pyc\n/outputs/\n")
-    assert main(["--model=MyContainer", *PLACE, "--dry_run"]) == 2
+    assert typed("--model=MyContainer", *PLACE, "--dry_run") == 2
     assert "--azureml needs packages: pip install 'lightcase[azureml]'" in capsys.readouterr().err
 
 
@@ -153,12 +160,9 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield address
 
 
-def in_azure(code: Path, command: str, values: dict[str, str], **variables: str) -> Program:
-    """Run a command as AzureML does: placeholders replaced, bash, a copy of the code as working directory."""
-    shutil.rmtree(code.parent / "job", ignore_errors=True)
-    job = shutil.copytree(code, code.parent / "job")
-    filled = re.sub(r"\$\{\{(.*?)\}\}", lambda match: values[match[1]], command)
-    return run(["bash", "-c", filled], job, **variables)
+def filled(command: str, values: dict[str, str]) -> str:
+    """Return what AzureML gives to bash."""
+    return re.sub(r"\$\{\{(.*?)\}\}", lambda match: values[match[1]], command)
 
 
 @pytest.fixture
@@ -172,22 +176,20 @@ def data(tmp_path: Path) -> Path:
 
 @needs_azure
 @needs_mlflow
-def test_the_command_of_the_job(code: Path, data: Path, workspace: str) -> None:
+def test_the_command_of_the_job(code: Path, typed: Callable[..., int], data: Path, workspace: str) -> None:
     """The rules of InnerEye's page: data in local_dataset, all files below outputs/, metrics in the workspace."""
     from mlflow.tracking import MlflowClient
 
     client = MlflowClient(workspace)
     experiment = client.create_experiment("MyContainer")
     job = client.create_run(experiment).info.run_id
-    assert (
-        typed(code, "--model=MyContainer", *PLACE, "--dry_run", "--config=quick.yaml", "--tag=a 'b' $c").returncode == 0
-    )
-    command = yaml.safe_load((code / "job.yml").read_text())["command"]
-    done = in_azure(code, command, {"inputs.dataset": str(data)}, AZUREML_RUN_ID=job, MLFLOW_TRACKING_URI=workspace)
+    argv = ["--dry_run", "--config=quick.yaml", "--tag=a 'b' $c"]
+    assert typed("--model=MyContainer", *PLACE, *argv) == 0
+    command = filled(yaml.safe_load((code / "job.yml").read_text())["command"], {"inputs.dataset": str(data)})
+    made = shutil.copytree(code, code.parent / "job", ignore=shutil.ignore_patterns("__pycache__"))
+    done = run(["bash", "-c", command], made, AZUREML_RUN_ID=job, MLFLOW_TRACKING_URI=workspace)
     assert done.returncode == 0, done.stderr
-
-    made = code.parent / "job"
-    assert {each.name for each in made.iterdir()} == {each.name for each in code.iterdir()} | {"outputs"}
+    assert {each.name for each in made.iterdir()} == {"containers", "job.yml", "quick.yaml", "train.py", "outputs"}
     [folder] = [RunFolder(each) for each in (made / "outputs").iterdir() if not each.is_symlink()]
     assert folder.read_status()["state"] == "completed"
     assert (folder.path / "layers.txt").is_file()  # the model wrote it to its working directory
@@ -203,23 +205,29 @@ def test_the_command_of_the_job(code: Path, data: Path, workspace: str) -> None:
 
 
 @needs_azure
-def test_a_trial_of_a_sweep_job(code: Path, data: Path) -> None:
+def test_a_trial_of_a_sweep_job(
+    code: Path,
+    typed: Callable[..., int],
+    data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """The values of the trial, of the sweep's file and of the command line; an environment without MLflow's plugin."""
     sweep = {"parameters": {"l_rate": ["1e-3", "1e-2"], "tag": ["a b", "$c"]}, "overrides": {"num_epochs": 3}}
     (code / "sweep.yaml").write_text(yaml.safe_dump(sweep))
     argv = ["--sweep=sweep.yaml", "--sweep_metric=test_loss", "--random_seed=7"]
-    assert typed(code, "--model=MyContainer", *PLACE, "--dry_run", *argv).returncode == 0
+    assert typed("--model=MyContainer", *PLACE, "--dry_run", *argv) == 0
     job: dict[str, Any] = yaml.safe_load((code / "job.yml").read_text())
     assert job["search_space"]["tag"]["values"] == ["a b", "$c"]
+
     values = {"inputs.dataset": str(data), "search_space.l_rate": "1e-2", "search_space.tag": "$c"}
-    variables = {"AZUREML_RUN_ID": "trial_1", "MLFLOW_TRACKING_URI": "azureml://westeurope.api.azureml.ms/mlflow"}
-    done = in_azure(code, job["trial"]["command"], values, **variables)
-    assert done.returncode == 0, done.stderr
-    assert (
-        "metrics go to the run folder, not to the AzureML workspace: its environment lacks azureml-mlflow"
-        in done.stderr
-    )
-    [config] = (code.parent / "job" / "outputs").glob("2*/config.yaml")
+    words = run(["bash", "-c", f"printf '%s\\0' {filled(job['trial']['command'], values)}"], code).stdout.split("\0")
+    monkeypatch.setenv("AZUREML_RUN_ID", "trial_1")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "azureml://westeurope.api.azureml.ms/mlflow")
+    assert words[:2] == ["python", "train.py"]
+    assert typed(*words[2:-1]) == 0
+    assert "metrics go to the run folder, not to the AzureML workspace" in capsys.readouterr().err
+    [config] = (code / "outputs").glob("2*/config.yaml")
     found = yaml.safe_load(config.read_text())
     assert [found[name] for name in ("num_epochs", "random_seed", "tag")] == [3, 7, "$c"]
     assert float(found["l_rate"]) == 1e-2

@@ -25,7 +25,7 @@ class Mine(LightningContainer):
 
 
 def container(**values: Any) -> Mine:
-    made = Mine()
+    made = Mine()  # type: ignore[no-untyped-call]
     for name, value in values.items():
         setattr(made, name, value)
     return made

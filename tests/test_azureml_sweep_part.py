@@ -26,10 +26,6 @@ from runner.sweep.trials import Objective
 needs_azure = pytest.mark.skipif(importlib.util.find_spec("azure") is None, reason="azure-ai-ml is not installed")
 
 
-class Mine(LightningContainer):
-    """For a sweep."""
-
-
 def part(*dimensions: Dimension, workers: int | None = None, **changes: Any) -> dict[str, Any]:
     """Return what the job says of a sweep over *dimensions*; by default a grid."""
     values: dict[str, Any] = {
@@ -133,7 +129,7 @@ def test_conditions_are_refused() -> None:
 )
 def test_azure_takes_the_sweep(tmp_path: Path, sweep: dict[str, Any]) -> None:
     """And reads back the same values, metric, limits and command."""
-    mine = Mine()
+    mine = LightningContainer()  # type: ignore[no-untyped-call]
     mine.azure_dataset_id, mine.num_nodes, mine.devices = "a", 2, 4
     job = sweep_job(mine, ["python", "runner.py", "--tag=a b"], Place("gpu", "e", "x"), sweep)
     found: Any = checked_job(job_yaml(job), tmp_path)
