@@ -107,7 +107,7 @@ def _dispatch(request: Request, argv: Sequence[str], outcome: dict[str, Any]) ->
         return _show_container(request)
     if request.model is None and not request.config and request.resume is None:
         request = _with_default_model(request)
-    if request.azureml:
+    if any(getattr(request, name) for name in OPTIONS if name.startswith("azureml")):
         return _azureml(request)
     if request.sweep or request.enqueue or _resumes_sweep(request):
         return _sweep(request, argv, outcome)

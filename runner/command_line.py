@@ -212,8 +212,6 @@ def parse_command_line(argv: Sequence[str]) -> Request:
             raise UsageError(f"--{option.flag} is given twice.")
         else:
             overrides[option.name] = option
-    if not values.get("azureml") and (useless := next((each for each in values if each.startswith("azureml_")), None)):
-        raise UsageError(f"--{useless} is for jobs in AzureML: add --azureml.")
     if "log_level" in values:
         values["log_level"] = _log_level(values["log_level"])
     return Request(command=command, arguments=positional, overrides=tuple(overrides.values()), **values)

@@ -101,7 +101,7 @@ def test_a_file_of_the_user_is_left_alone(
         ((*PLACE, "--num_epoch=2"), "Did you mean --num_epochs"),
         ((*PLACE, "--train=False"), "train=False leaves no weights to test"),
         ((*PLACE, "--azureml_workspace=mine"), "--azureml_workspace: there is no file mine"),
-        (PLACE[1:2], "--azureml_compute is for jobs in AzureML: add --azureml"),
+        (PLACE[1:2], "Options that begin with --azureml_ are for jobs in AzureML: add --azureml"),
     ],
 )
 def test_mistakes_are_told_at_once(

@@ -114,9 +114,8 @@ def test_environments(text: str, found: str) -> None:
 def test_azure_takes_the_job(tmp_path: Path) -> None:
     """With all that it may have."""
     mine = container(azure_dataset_id="a b", extra_azure_dataset_ids=["b:1"], num_nodes=2, devices=4, tag="1e-3")
-    job = checked_job(job_yaml(command_job(mine, ["python", "runner.py"], PLACE)), tmp_path)
-    assert (job.type, job.experiment_name, job.tags["tag"]) == ("command", "Mine", "1e-3")
-    found: Any = job
+    found: Any = checked_job(job_yaml(command_job(mine, ["python", "runner.py"], PLACE)), tmp_path)
+    assert (found.type, found.experiment_name, found.tags["tag"]) == ("command", "Mine", "1e-3")
     assert found.distribution.process_count_per_instance == 4
     assert (found.resources.instance_count, found.resources.shm_size) == (2, "16g")
     assert found.inputs["dataset"].path == "azureml://datastores/workspaceblobstore/paths/a b"

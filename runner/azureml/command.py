@@ -36,7 +36,7 @@ _REFUSED = (
 
 
 def run_in_azureml(request: Request, base: Plan) -> list[str]:
-    """Do what a command line with ``--azureml`` asks for, and return the lines to print.
+    """Do what a command line with options of AzureML asks for, and return the lines to print.
 
     The working directory is what is uploaded. With ``--dry_run`` the job is written to ``job.yml`` in it, and nothing
     is sent.
@@ -103,6 +103,8 @@ def _place(request: Request) -> Place:
         if getattr(request, name, None) and (name in _REFUSED or (is_of_sweeps and not request.sweep)):
             why = "has no place beside --azureml" if name in _REFUSED else "is for sweeps: add --sweep"
             raise UsageError(f"--{name} {why}.")
+    if not request.azureml:
+        raise UsageError("Options that begin with --azureml_ are for jobs in AzureML: add --azureml.")
     if request.azureml_compute is None:
         raise UsageError("--azureml needs --azureml_compute=NAME: a compute cluster of the workspace.")
     if request.azureml_environment is None:
