@@ -128,11 +128,16 @@ def test_runs_would_be_uploaded(
     """Azure's packages know .amlignore and .gitignore, the first of them that is there."""
     monkeypatch.setitem(sys.modules, "azure.ai.ml", None)
     (code / "outputs" / "run").mkdir(parents=True)
+    (code / ".git" / "objects").mkdir(parents=True)
     (code / ".gitignore").write_text("*.pyc\n")
     assert typed("--model=MyContainer", *PLACE, "--dry_run") == 2
     said = capsys.readouterr().err
-    assert "outputs/ with its runs would be uploaded: add the line outputs/ to .gitignore" in said
-    (code / ".gitignore").write_text("*.pyc\n/outputs/\n")
+    assert "outputs/ and .git/ would be uploaded with the code: add the lines outputs/ and .git/ to " in said
+    assert said.endswith(f"{code}/.gitignore.\n")
+    (code / ".amlignore").write_text(".git\n")
+    assert typed("--model=MyContainer", *PLACE, "--dry_run") == 2
+    assert f"add the line outputs/ to {code}/.amlignore." in capsys.readouterr().err
+    (code / ".amlignore").write_text(".git\n/outputs/*\n")
     assert typed("--model=MyContainer", *PLACE, "--dry_run") == 2
     assert "--azureml needs packages: pip install 'lightcase[azureml]'" in capsys.readouterr().err
 

@@ -64,7 +64,7 @@ def run_in_azureml(request: Request, base: Plan) -> list[str]:
 def _job_text(request: Request, base: Plan, code: Path) -> str:
     """Return the YAML of the job."""
     place = _place(request)
-    _check_outputs(code)
+    _check_upload(code)
     prepared = prepare_container(base)
     words = carried_words(request, prepared, code, mounted(prepared.container))
     here = _with_mounts(base, prepared.container)
@@ -119,15 +119,16 @@ def _place(request: Request) -> Place:
     return Place(request.azureml_compute, request.azureml_environment, request.azureml_experiment)
 
 
-def _check_outputs(code: Path) -> None:
-    """Refuse a folder whose runs would be uploaded with the code; Azure reads one of the two ignore files."""
-    if not any((code / OUTPUTS).glob("[!.]*")):
-        return
+def _check_upload(code: Path) -> None:
+    """Refuse a folder whose runs or history would be uploaded; Azure reads one of the two ignore files, here only."""
+    there = [name for name in (OUTPUTS, ".git") if any((code / name).glob("[!.]*"))]
     file = next((code / name for name in (".amlignore", ".gitignore") if (code / name).is_file()), code / ".amlignore")
     lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []
-    if OUTPUTS not in (line.strip().strip("/*") for line in lines):
+    ignored = {line.strip().strip("/*") for line in lines}
+    if missing := [f"{name}/" for name in there if name not in ignored]:
         raise UsageError(
-            f"--azureml: {OUTPUTS}/ with its runs would be uploaded: add the line {OUTPUTS}/ to {file.name} in {code}."
+            f"--azureml: {' and '.join(missing)} would be uploaded with the code: add the "
+            f"{'line' if len(missing) == 1 else 'lines'} {' and '.join(missing)} to {file}."
         )
 
 
