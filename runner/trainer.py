@@ -287,9 +287,10 @@ def _further_loggers(run: Run, theirs: Any) -> list[Logger]:
     names = run.container.logger
     if names is None:
         names = ["tensorboard"] if importlib.util.find_spec("tensorboard") else []
-    if run.container.logger != [] and "mlflow" not in names and _logs_to_azureml():
-        names = [*names, "mlflow"]
     brought = [] if theirs is True else _as_list(theirs)
+    has_mlflow = "mlflow" in names or any(type(each).__name__ == "MLFlowLogger" for each in brought)
+    if run.container.logger != [] and not has_mlflow and _logs_to_azureml():
+        names = [*names, "mlflow"]
     return [*(_make_logger(name, run.folder, run.container) for name in names), *brought]
 
 

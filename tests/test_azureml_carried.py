@@ -108,6 +108,8 @@ def test_paths_are_those_of_the_uploaded_folder(code: Path) -> None:
         "--atlas=data/atlas.nii",
     ]
     assert carried(code, f"--atlas={code}/data/../data/atlas.nii")[-1] == "--atlas=data/atlas.nii"
+    further = carried(code, f"--extra_local_dataset_paths=data,{code}/configs")[-1]
+    assert further == "--extra_local_dataset_paths=data,configs"
     assert carried(code, "--atlas=None")[-1] == "--atlas=None"
 
 

@@ -79,6 +79,20 @@ def test_a_dry_run_writes_the_job(code: Path, typed: Callable[..., int], capsys:
 
 
 @needs_azure
+def test_the_example_of_the_docs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its command gives its job."""
+    shutil.copytree(REPOSITORY / "containers", tmp_path / "containers")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["runner.py"])
+    text = (REPOSITORY / "docs" / "azureml.md").read_text()
+    example, job = (re.findall(f"```{kind}\n(.*?)```", text, re.DOTALL)[0] for kind in ("sh", "yaml"))
+    assert typed(*example.split()[2:], "--dry_run") == 0
+    assert capsys.readouterr().out.startswith(job)
+
+
+@needs_azure
 def test_a_file_of_the_user_is_left_alone(
     code: Path, typed: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -233,6 +247,8 @@ def test_a_trial_of_a_sweep_job(
     assert typed(*words[2:-1]) == 0
     assert "metrics go to the run folder, not to the AzureML workspace" in capsys.readouterr().err
     [config] = (code / "outputs").glob("2*/config.yaml")
+    assert typed(*words[2:-1], "--logger=") == 0
+    assert "AzureML" not in capsys.readouterr().err  # no logger is asked for, so that nothing is missing
     found = yaml.safe_load(config.read_text())
     assert [found[name] for name in ("num_epochs", "random_seed", "tag")] == [3, 7, "$c"]
     assert float(found["l_rate"]) == 1e-2

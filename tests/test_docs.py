@@ -36,6 +36,11 @@ def test_options_of_the_jobs() -> None:
     assert options_in((DOCS / "jobs.md").read_text()) - known_options() == set()
 
 
+def test_options_of_azureml() -> None:
+    """So is every one in docs/azureml.md, but one of Azure's own program."""
+    assert options_in((DOCS / "azureml.md").read_text()) - known_options() == {"file"}
+
+
 def test_options_of_the_porting_tables() -> None:
     """So is every one on the right in the README's tables."""
     right = right_column(PORTING)

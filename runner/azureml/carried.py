@@ -13,7 +13,7 @@ from runner.command_line import Override, Request
 from runner.config_files import find_config, read_config
 from runner.environment import is_secret, redact_urls
 from runner.errors import UsageError
-from runner.param_values import settable_parameters
+from runner.param_values import settable_parameters, to_text
 from runner.params.kinds import is_path_parameter
 from runner.preparation import CONFIGS_FOLDER, Prepared
 
@@ -146,7 +146,8 @@ def _paths(prepared: Prepared, code: Path, mounted: Collection[str]) -> Iterator
         paths = _as_paths(parameter, value) if is_asked and name not in mounted else []
         if paths:
             cure = ", or say where it lies in Azure with --azure_dataset_id" if name == "local_dataset" else ""
-            yield name, ",".join(inside(path, code, name, cure) for path in paths)
+            there = [Path(inside(path, code, name, cure)) for path in paths]
+            yield name, to_text(parameter, there if isinstance(value, list) else there[0])
 
 
 def _as_paths(parameter: Any, value: Any) -> list[Path]:

@@ -158,9 +158,9 @@ _Dumper.add_representer(str, _represent_text)
 
 def _write_job(file: Path, text: str) -> None:
     """Write the job, but not over a file of the user's."""
-    if file.exists() and not file.read_text(encoding="utf-8", errors="replace").startswith(_FIRST_LINE):
-        raise UsageError(f"--azureml: there is a {file.name} in {file.parent} that is yours; rename it.")
     try:
+        if file.exists() and not file.read_text(encoding="utf-8", errors="replace").startswith(_FIRST_LINE):
+            raise UsageError(f"--azureml: there is a {file.name} in {file.parent} that is yours; rename it.")
         write_text(file, text)
     except OSError as error:
         raise UsageError(f"--azureml: {file} cannot be written: {error.strerror}.") from error
