@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -138,6 +139,29 @@ def test_what_would_not_arrive_is_refused(code: Path, argv: list[str], message: 
     """With one sentence that says what to do."""
     with pytest.raises(UsageError, match=message):
         carried(code, *argv)
+
+
+def test_a_model_that_a_file_names(code: Path) -> None:
+    """As a run's config.yaml does, by its path here."""
+    (code / "run.yaml").write_text(f"model: {code}/containers/mine.py:Mine\n")
+    request = parse_command_line(["--config=run.yaml"])
+    found = carried_words(request, prepare_container(Plan(config=request.config)), code, ())
+    assert found[2:] == ["--model=containers/mine.py:Mine", "--config=run.yaml"]
+
+
+def test_a_container_from_elsewhere_is_refused(code: Path, tmp_path: Path) -> None:
+    """Though its name needs no path."""
+    (tmp_path / "elsewhere.py").write_text(CONTAINER)
+    sys.path.append(str(tmp_path))
+    request = parse_command_line(["--model=elsewhere.Mine"])
+    with pytest.raises(UsageError, match=r"--azureml: Mine: .*elsewhere.py is not in"):
+        carried_words(request, prepare_container(Plan(model=request.model)), code, ())
+
+
+def test_the_folder_may_be_entered_by_a_link(code: Path) -> None:
+    """What is named by the link is in it."""
+    (code.parent / "link").symlink_to(code)
+    assert carried(code, f"--atlas={code.parent}/link/data/atlas.nii")[-1] == "--atlas=data/atlas.nii"
 
 
 def test_a_model_of_another_folder_is_refused(code: Path) -> None:

@@ -115,6 +115,9 @@ def test_a_file_of_the_user_is_left_alone(
         ((*PLACE, "--num_epoch=2"), "Did you mean --num_epochs"),
         ((*PLACE, "--train=False"), "train=False leaves no weights to test"),
         ((*PLACE, "--azureml_workspace=mine"), "--azureml_workspace: there is no file mine"),
+        ((*PLACE, "--sweep", "num_nodes=1,2", "--sweep_metric=a"), "num_nodes cannot vary: the trials of a sweep job"),
+        ((*PLACE, "--sweep", "azure_dataset_id=a,b", "--sweep_metric=a"), "azure_dataset_id cannot vary"),
+        ((*PLACE, "--sweep", "src_checkpoint=/a,b", "--sweep_metric=a"), "src_checkpoint: /a is not in"),
         (PLACE[1:2], "Options that begin with --azureml_ are for jobs in AzureML: add --azureml"),
     ],
 )

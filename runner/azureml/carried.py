@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import shlex
 import sys
+import sysconfig
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,7 +38,8 @@ def carried_words(request: Request, prepared: Prepared, code: Path, mounted: Col
     Raises:
         UsageError: something that is named would not be there, a value is a secret, or AzureML would change it.
     """
-    words = [*_program(code), *_names(request, code)]
+    _check_source(type(prepared.container), code)
+    words = [*_program(code), *_names(request, prepared, code)]
     words += [f"--config={each}" for each in _config_files(request.config, code)]
     paths = dict(_paths(prepared, code, mounted))
     for override in request.overrides:
@@ -101,6 +104,8 @@ def inside(path: Path, code: Path, what: str, cure: str = "") -> str:
     """
     found = Path(os.path.normpath(path.expanduser().absolute()))
     if not found.is_relative_to(code):
+        found = found.resolve()  # the working directory may have been entered by a link
+    if not found.is_relative_to(code):
         raise UsageError(f"{what}: {path} is not in {code}, the folder that is uploaded; copy it there{cure}.")
     relative = found.relative_to(code)
     if relative.parts[:1] == (OUTPUTS,):
@@ -116,12 +121,20 @@ def _program(code: Path) -> list[str]:
     return ["python", "-m", "runner"]
 
 
-def _names(request: Request, code: Path) -> Iterator[str]:
-    file, separator, name = (request.model or "").rpartition(":")
+def _check_source(cls: type, code: Path) -> None:
+    """Refuse a container that lies neither in the folder that is uploaded nor among installed packages."""
+    file = Path(inspect.getfile(cls))
+    if not any(file.is_relative_to(sysconfig.get_path(kind)) for kind in ("purelib", "platlib")):
+        inside(file, code, f"--azureml: {cls.__name__}")
+
+
+def _names(request: Request, prepared: Prepared, code: Path) -> Iterator[str]:
+    model = request.model or prepared.model  # a configuration file may name it, with a path of this machine
+    file, separator, name = model.rpartition(":")
     if separator or name.endswith(".py"):
         yield f"--model={inside(Path(file or name), code, '--model')}{separator}{name if separator else ''}"
-    elif request.model:
-        yield f"--model={request.model}"
+    else:
+        yield f"--model={model}"
     if request.containers:
         yield f"--containers={inside(Path(request.containers), code, '--containers')}"
     if request.model_configs_namespace:

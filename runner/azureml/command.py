@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from runner.atomic_files import write_text
-from runner.azureml.carried import OUTPUTS, carried_words
+from runner.azureml.carried import OUTPUTS, carried_words, inside
 from runner.azureml.job import Place, command_job, mounted, sweep_job
 from runner.azureml.sweep_part import sweep_part
 from runner.azureml.workspace import checked_job, find_workspace, submit
@@ -20,6 +20,7 @@ from runner.container import LightningContainer
 from runner.errors import UsageError
 from runner.log_setup import console_logging
 from runner.param_values import to_text
+from runner.params.kinds import is_path_parameter
 from runner.preparation import Plan, prepare, prepare_container
 from runner.shown import printable
 from runner.sweep.request import single_run, wanted_sweep, whole_number
@@ -79,8 +80,20 @@ def _job_text(request: Request, base: Plan, code: Path) -> str:
         request, overrides=(*request.overrides, *(Override(name, text, name) for name, text in of_file.items()))
     )
     prepared = prepare_container(replace(base, overrides=request.overrides))
+    _check_varied(part["search_space"], prepared.container, code)
     words = carried_words(request, prepared, code, mounted(prepared.container))
     return job_yaml(sweep_job(prepared.container, words, place, part))
+
+
+def _check_varied(space: Mapping[str, Any], container: LightningContainer, code: Path) -> None:
+    """Refuse what is the same in all trials of a sweep job, and make paths relative to the code."""
+    for name, values in space.items():
+        if name in ("azure_dataset_id", "extra_azure_dataset_ids", "num_nodes", *mounted(container)):
+            raise UsageError(
+                f"--azureml: {name} cannot vary: all trials of a sweep job have the same data and machines."
+            )
+        if is_path_parameter(container.param[name]):
+            values["values"] = [inside(Path(each), code, name) for each in values["values"]]
 
 
 def _with_mounts(base: Plan, container: LightningContainer) -> Plan:
