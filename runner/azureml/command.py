@@ -90,7 +90,7 @@ def _check_varied(space: Mapping[str, Any], container: LightningContainer, code:
     for name, values in space.items():
         if name in ("azure_dataset_id", "extra_azure_dataset_ids", "num_nodes", *mounted(container)):
             raise UsageError(
-                f"--azureml: {name} cannot vary: all trials of a sweep job have the same data and machines."
+                f"--azureml: {name} cannot vary: the trials of a sweep job share their data and machines."
             )
         if is_path_parameter(container.param[name]):
             values["values"] = [inside(Path(each), code, name) for each in values["values"]]
