@@ -116,6 +116,7 @@ def inside(path: Path, code: Path, what: str, cure: str = "") -> str:
 def _program(code: Path) -> list[str]:
     """Return how to call the program: by the script that was called here, where it is uploaded, else the package."""
     script = Path(sys.argv[0]).absolute()
+    script = script if script.is_relative_to(code) else script.resolve()
     if script.suffix == ".py" and script.name != "__main__.py" and script.is_relative_to(code):
         return ["python", script.relative_to(code).as_posix()]
     return ["python", "-m", "runner"]

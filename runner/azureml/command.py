@@ -89,9 +89,7 @@ def _check_varied(space: Mapping[str, Any], container: LightningContainer, code:
     """Refuse what is the same in all trials of a sweep job, and make paths relative to the code."""
     for name, values in space.items():
         if name in ("azure_dataset_id", "extra_azure_dataset_ids", "num_nodes", *mounted(container)):
-            raise UsageError(
-                f"--azureml: {name} cannot vary: the trials of a sweep job share their data and machines."
-            )
+            raise UsageError(f"--azureml: {name} cannot vary: the trials of a sweep job share their data and machines.")
         if is_path_parameter(container.param[name]):
             values["values"] = [inside(Path(each), code, name) for each in values["values"]]
 
