@@ -115,20 +115,21 @@ def _run(request: Request, argv: Sequence[str], outcome: dict[str, Any]) -> int:
     from runner.experiment import execute
     from runner.log_setup import console_logging
     from runner.outcome import result_lines
+    from runner.places import find_place
     from runner.preparation import Plan
-    from runner.process_state import joined_run_folder
 
     if request.model is None and not request.config and request.resume is None:
         request = _with_default_model(request)
     outcome["model"] = request.model
-    quiet = request.quiet or joined_run_folder() is not None
+    place = find_place()
+    quiet = request.quiet or not place.is_first
     with console_logging(request.log_level, quiet=quiet) as context:
         plan = Plan(**_plan_fields(request), command_line=[sys.argv[0], *argv])
         result = execute(plan, context, on_folder=lambda folder: outcome.update(folder=folder))
     outcome.update(
         state=result.state, model=result.model, folder=result.folder, metrics=result.metrics, phases=result.phases
     )
-    if joined_run_folder() is None:
+    if place.is_first:
         print("\n".join(result_lines(result.model, RunFolder(result.folder))))
     return EXIT_DONE
 

@@ -182,10 +182,6 @@ class RunFolder:
         """The sha256 of all other files but those in :attr:`wandb`, once the run has come to an end."""
         return self.path / "digests.json"
 
-    def last_words(self, rank: int) -> Path:
-        """Why another process of the training failed; the first one reads and removes it."""
-        return self.path / f".rank{rank}.tmp"
-
     @property
     def report(self) -> Path:
         """The run on one page."""

@@ -67,8 +67,24 @@ def create_training_trainer(run: Run) -> Trainer:
         callbacks.insert(0, FirstError())
         callbacks += _own_callbacks(run, metrics, arguments, callbacks)
     trainer = _make_trainer(arguments | {"callbacks": callbacks})
-    prepare_ranks(trainer, run.folder, run.stop)
+    prepare_ranks(trainer, run.folder, run.place, run.stop)
     return trainer
+
+
+def processes_per_machine(container: LightningContainer) -> int:
+    """Return how many processes train on each machine: one per device, for strategies that start processes.
+
+    Raises:
+        UsageError: the Trainer refuses devices, num_nodes, strategy or accelerator.
+    """
+    theirs = _checked_arguments(container.get_trainer_arguments())
+    names = ("accelerator", "devices", "num_nodes", "strategy")
+    asked = {name: value for name, value in (container.trainer_arguments() | theirs).items() if name in names}
+    if asked["devices"] in (1, "1") and asked["num_nodes"] == 1:
+        return 1
+    off = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    trainer = _make_trainer(asked | off)
+    return trainer.num_devices if trainer.strategy.launcher is not None else 1
 
 
 def create_evaluation_trainer(run: Run, callbacks: list[Callback]) -> Trainer:

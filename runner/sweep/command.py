@@ -11,8 +11,8 @@ from runner.atomic_files import write_json, write_text
 from runner.command_line import Request, program_name
 from runner.errors import EXIT_DONE, EXIT_FAILED, UsageError
 from runner.log_setup import console_logging
+from runner.places import find_place
 from runner.preparation import Plan
-from runner.process_state import joined_run_folder
 from runner.run_record import shown
 from runner.shown import format_ranges, printable
 from runner.sweep.history import History
@@ -84,7 +84,7 @@ def trial(folder: str, number: str) -> int:
         UsageError: there is no such sweep, or the number is none.
     """
     sweep_folder, index = SweepFolder.open(Path(folder)), whole_number("trial", number, least=0)
-    if joined_run_folder() is not None:
+    if find_place().joined is not None:
         return join(sweep_folder, index)
     return work_on(sweep_folder, index)
 

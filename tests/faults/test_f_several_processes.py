@@ -108,7 +108,7 @@ def test_f5_an_exception_in_one_ends_all(fault: str, rank: int, tmp_path: Path) 
 def test_f5_an_exception_after_the_training(tmp_path: Path) -> None:
     """In a process that nothing depends on any more: it is told, and the run is complete."""
     output = run(tmp_path, *tiny(*TWO, "--fault=fit end raises", "--fault_rank=1"))
-    assert "after the training: The process with rank 1, of 2, failed: ValueError: fit end" in output
+    assert "afterwards: The process with rank 1, of 2, failed: ValueError: fit end" in output
     assert status(run_folder(tmp_path))["state"] == "completed"
 
 
