@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import time
-from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -22,6 +21,9 @@ WAIT_SECONDS = 900.0
 
 NOTICE_SECONDS = 5.0
 """After so long the first process says whom it waits for."""
+
+CLOSING_SECONDS = 0.5
+"""How long the first process may take from saying that it closes the port to doing so."""
 
 TURN_SECONDS = 5.0
 """How long one try to reach the first process lasts."""
@@ -56,7 +58,7 @@ class Rendezvous:
                 "free port of it, and NODE_RANK to 0, 1, ... on the machines; or let torchrun or Slurm's srun do that."
             )
         turn = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-        self._folder, self._seen = f"lightcase/{turn}/folder", f"lightcase/{turn}/seen"
+        self._folder, self._seen, self._closed = (f"lightcase/{turn}/{each}" for each in ("folder", "seen", "closed"))
         # torchrun keeps a store there itself, in a process of its own
         self._is_kept_outside = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
 
@@ -79,6 +81,7 @@ class Rendezvous:
                 log.info("waiting at %s for %d of %d other processes", self._address, missing, self._others)
                 notice = end
             time.sleep(0.05)
+        store.set(self._closed, "")
 
     def receive(self) -> Path:
         """Return the run folder, as soon as the first process tells it.
@@ -94,16 +97,15 @@ class Rendezvous:
                     time.sleep(0.05)
                 folder = Path(store.get(self._folder).decode())
                 store.add(self._seen, 1)
+                while not store.check([self._closed]):  # the training needs the port
+                    time.sleep(0.05)
                 break
             except (DistError, RuntimeError) as error:
                 if time.monotonic() > end:
                     raise RunFailedError(f"The first process does not answer at {self._address}: {error}") from error
                 time.sleep(0.5)
-        if not self._is_kept_outside:
-            with suppress(DistError, RuntimeError):  # until it closes the port, which the training needs
-                while True:
-                    store.check([self._folder])
-                    time.sleep(0.05)
+        del store
+        time.sleep(CLOSING_SECONDS)
         if not folder.is_dir():
             raise RunFailedError(
                 f"{folder}, the run folder of the first process, is not there on this machine: --output_to must lie "
