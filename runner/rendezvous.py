@@ -23,7 +23,9 @@ NOTICE_SECONDS = 5.0
 """After so long the first process says whom it waits for."""
 
 CLOSING_SECONDS = 0.5
-"""How long the first process may take from saying that it closes the port to doing so."""
+"""How long the first process may take to close the port when all have left it."""
+
+LOOK_SECONDS = 0.05
 
 TURN_SECONDS = 5.0
 """How long one try to reach the first process lasts."""
@@ -58,7 +60,8 @@ class Rendezvous:
                 "free port of it, and NODE_RANK to 0, 1, ... on the machines; or let torchrun or Slurm's srun do that."
             )
         turn = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-        self._folder, self._seen, self._closed = (f"lightcase/{turn}/{each}" for each in ("folder", "seen", "closed"))
+        names = ("folder", "seen", "closed", "left")
+        self._folder, self._seen, self._closed, self._left = (f"lightcase/{turn}/{name}" for name in names)
         # torchrun keeps a store there itself, in a process of its own
         self._is_kept_outside = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
 
@@ -80,8 +83,11 @@ class Rendezvous:
             if time.monotonic() > notice:
                 log.info("waiting at %s for %d of %d other processes", self._address, missing, self._others)
                 notice = end
-            time.sleep(0.05)
-        store.set(self._closed, "")
+            time.sleep(LOOK_SECONDS)
+        store.set(self._closed, "")  # this port is needed by the training: all leave it before any goes on
+        end = time.monotonic() + TURN_SECONDS
+        while store.add(self._left, 0) < self._others and time.monotonic() < end:
+            time.sleep(LOOK_SECONDS)
 
     def receive(self) -> Path:
         """Return the run folder, as soon as the first process tells it.
@@ -94,11 +100,12 @@ class Rendezvous:
             try:
                 store = self._store(is_first=False)
                 while not store.check([self._folder]):
-                    time.sleep(0.05)
+                    time.sleep(LOOK_SECONDS)
                 folder = Path(store.get(self._folder).decode())
                 store.add(self._seen, 1)
-                while not store.check([self._closed]):  # the training needs the port
-                    time.sleep(0.05)
+                while not store.check([self._closed]):
+                    time.sleep(LOOK_SECONDS)
+                store.add(self._left, 1)
                 break
             except (DistError, RuntimeError) as error:
                 if time.monotonic() > end:
