@@ -7,7 +7,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,6 +17,9 @@ from lightning_fabric.utilities.distributed import _set_num_threads_if_needed
 from pytorch_lightning import Trainer
 from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 from pytorch_lightning.trainer.connectors.signal_connector import _SignalConnector
+from pytorch_lightning.trainer.states import RunningStage
+from torch import Tensor
+from torch.utils.data import IterableDataset
 
 from runner.errors import RunFailedError, RunInterrupted, RunnerError
 from runner.folder_lock import is_locked
@@ -55,6 +58,35 @@ def prepare_ranks(trainer: Trainer, folder: RunFolder, place: Place, stop: StopS
     launcher = trainer.strategy.launcher
     if isinstance(launcher, _SubprocessScriptLauncher):
         trainer.strategy._launcher = RankLauncher(launcher, folder, place, stop)
+
+
+def each_item_once(trainer: Trainer) -> None:
+    """Let a test on several devices share the items as ``Trainer.predict`` does; Lightning's has some twice.
+
+    Raises, when the test begins:
+        RunFailedError: the data cannot be shared: a stream, or fewer items than processes.
+    """
+    connector = trainer._data_connector
+    prepare = connector._prepare_dataloader
+
+    def prepare_dataloader(loader: Any, shuffle: bool, mode: RunningStage) -> object:
+        del mode
+        items = getattr(loader, "dataset", None)
+        count = len(items) if isinstance(items, Sized) and not isinstance(items, IterableDataset) else None
+        if count is None or count < trainer.world_size:
+            what = "a stream" if count is None else f"{count} items among {trainer.world_size} processes"
+            raise RunFailedError(f"test_on_all_devices: {what} cannot be shared; test on one device.")
+        return prepare(loader, shuffle, RunningStage.PREDICTING)
+
+    connector._prepare_dataloader = prepare_dataloader  # type: ignore[method-assign,assignment]
+    reduce = trainer.strategy.reduce
+
+    def reduce_exactly(value: Any, *arguments: Any, **keywords: Any) -> Any:
+        """Lightning divides the counts of items too, and as whole numbers they lose what is after the point."""
+        is_count = isinstance(value, Tensor) and not value.is_floating_point()
+        return reduce(value.double() if is_count else value, *arguments, **keywords)
+
+    trainer.strategy.reduce = reduce_exactly  # type: ignore[method-assign,assignment]
 
 
 class _NoSignals(_SignalConnector):
