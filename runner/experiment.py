@@ -193,7 +193,7 @@ def _run_phases(plan: Plan, prepared: Prepared, status: StatusFile, stop: StopSi
     from runner.logger_uploads import upload
     from runner.phases import PHASES
 
-    run = _set_up(prepared, folder, stop)
+    run = set_up(prepared, folder, stop)
     run.on_epoch_finished = lambda epochs: status.update(epochs_finished=epochs)
     run.on_found_values = lambda values: record_found(prepared, folder, values)
     run.should_prune = plan.trial.should_prune if plan.trial is not None else None
@@ -224,7 +224,7 @@ def _run_phases(plan: Plan, prepared: Prepared, status: StatusFile, stop: StopSi
     upload(run)
 
 
-def _set_up(prepared: Prepared, folder: RunFolder, stop: StopSignals) -> Run:
+def set_up(prepared: Prepared, folder: RunFolder, stop: StopSignals) -> Run:
     """Seed, then call ``setup``, ``create_model`` and ``get_data_module`` in this order, in the run folder."""
     from pytorch_lightning import LightningModule, seed_everything
 
@@ -263,7 +263,7 @@ def _run_as_other_rank(plan: Plan, prepared: Prepared, folder: RunFolder, contex
 def _train_as_other_rank(plan: Plan, prepared: Prepared, folder: RunFolder, stop: StopSignals) -> None:
     from runner.phases.training import train
 
-    run = _set_up(prepared, folder, stop)
+    run = set_up(prepared, folder, stop)
     run.should_prune = plan.trial.should_prune if plan.trial is not None else None
     if folder.read_status().get("attempts", 1) > 1:
         run.resume_checkpoint = _resume_checkpoint(run)
