@@ -108,6 +108,10 @@ def _dispatch(request: Request, argv: Sequence[str], outcome: dict[str, Any]) ->
     if request.sweep or request.enqueue or _resumes_sweep(request):
         return _sweep(request, argv, outcome)
     _refuse_other_options(request)
+    if request.saliency_part is not None:
+        from runner.saliency_part import saliency_part
+
+        return saliency_part(request, _plan_fields(request) | {"command_line": [sys.argv[0], *argv]}, outcome)
     return _run(request, argv, outcome)
 
 

@@ -55,6 +55,11 @@ OPTIONS = {
     "model_configs_namespace": Option("Package to look for containers in, before the folder.", "pkg.sub"),
     "config": Option("YAML file with values, or its bare name in configs/; may be repeated, later wins.", "FILE", True),
     "resume": Option("Go on with the run in this folder: finish only what is missing.", "FOLDER"),
+    "saliency_part": Option(
+        "With --resume: make only the saliency maps of this part of the data, such as 3/16, and stop. Parts may run at "
+        "the same time; a last --resume alone puts them together.",
+        "NUMBER/COUNT",
+    ),
     "output_to": Option("Make the run folder here instead of ./outputs.", "FOLDER"),
     "sweep": Option(
         "Run many trials: NAME=VALUES such as l_rate=1e-4,1e-3 or log(1e-4,1e-1), a YAML file, or alone for the "
@@ -128,6 +133,7 @@ class Request:
     model_configs_namespace: str | None = None
     config: tuple[str, ...] = ()
     resume: str | None = None
+    saliency_part: str | None = None
     output_to: str | None = None
     sweep: tuple[str, ...] = ()
     """Files and ``NAME=VALUES``; empty texts for ``--sweep`` alone."""

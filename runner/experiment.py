@@ -215,9 +215,10 @@ def _run_phases(plan: Plan, prepared: Prepared, status: StatusFile, stop: StopSi
     from runner.logger_uploads import upload
     from runner.phases import PHASES
 
-    run = set_up(plan, prepared, folder, stop)
+    run = set_up(prepared, folder, stop)
     run.on_epoch_finished = lambda epochs: status.update(epochs_finished=epochs)
     run.on_found_values = lambda values: record_found(prepared, folder, values)
+    run.should_prune = plan.trial.should_prune if plan.trial is not None else None
     if plan.resume is not None:
         _find_resume_point(run, status, prepared.changed)
     finished = [name for name, outcome in status.phases.items() if outcome["state"] == "completed"]

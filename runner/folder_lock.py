@@ -10,7 +10,7 @@ import threading
 import time
 import uuid
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -145,6 +145,20 @@ def is_locked(folder: Path) -> bool:
         except BlockingIOError:
             return True
     return False
+
+
+def at_work(folders: Iterable[Path]) -> list[Path]:
+    """Return those of *folders* that processes work in, without getting in their way.
+
+    Where leases tell, an owner that is not known to live is watched for as long as it may take until it renews its own.
+    """
+    leases = {folder: _read(folder / LEASE_NAME) for folder in folders}
+    while locked := [folder for folder in leases if is_locked(folder)]:
+        now = {folder: _read(folder / LEASE_NAME) for folder in locked}
+        if all(not now[folder] or now[folder] != leases[folder] for folder in locked):
+            return locked
+        time.sleep(RENEW_SECONDS / 2)
+    return []
 
 
 _seen: dict[Path, tuple[str, float]] = {}

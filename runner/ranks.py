@@ -26,8 +26,10 @@ from runner.folder_lock import is_locked
 from runner.log_setup import FILE_ONLY
 from runner.other_ranks import NOTICE_SECONDS, OtherRanks
 from runner.places import PHASE_VARIABLE, Place
+from runner.process_state import distributed_variables_restored
 from runner.rank_signs import FAILED, INTERRUPTED, RankSign
 from runner.run_folder import RunFolder
+from runner.run_state import Run
 from runner.stop_signals import StopSignals
 
 log = logging.getLogger(__name__)
@@ -116,16 +118,38 @@ class RankLauncher(_SubprocessScriptLauncher):
         self.cluster_environment.validate_settings(num_devices=self.num_processes, num_nodes=self.num_nodes)
         if not self.cluster_environment.creates_processes_externally:
             _check_port()
-            os.environ[PHASE_VARIABLE] = self._folder.read_status()["phase"]
-            try:
-                self._call_children_scripts()
-            finally:
-                del os.environ[PHASE_VARIABLE]
+            self._start_others()
         _set_num_threads_if_needed(num_processes=self.num_processes)
-        with self.others().watched(self._stop):
+        with self._others().watched(self._stop):
             return function(*args, **kwargs)
 
-    def others(self) -> OtherRanks:
+    def share(self, phase: str, work: Callable[[], object]) -> None:
+        """Start the other processes of this machine, unless they are there, do this one's share, and wait for theirs.
+
+        Args:
+            phase: Its name.
+            work: What this process has to do, without talking to the others.
+
+        Raises:
+            RunFailedError: another process failed or was killed.
+            RunInterrupted: a signal stopped one.
+        """
+        if not self._place.is_started_outside and self._place.joined is None:
+            with distributed_variables_restored():
+                self._start_others()
+        others = self._others()
+        with others.watched(self._stop):
+            work()
+            others.wait_until_done(phase)
+
+    def _start_others(self) -> None:
+        os.environ[PHASE_VARIABLE] = self._folder.read_status()["phase"]
+        try:
+            self._call_children_scripts()
+        finally:
+            del os.environ[PHASE_VARIABLE]
+
+    def _others(self) -> OtherRanks:
         """Return the processes that this one looks after: all in the first one, else those that it has started."""
         world_size = self.num_processes * self.num_nodes
         first = self._place.rank_among(self.num_processes) + 1
@@ -133,10 +157,21 @@ class RankLauncher(_SubprocessScriptLauncher):
         return OtherRanks(self._folder.path, ranks, world_size, dict(enumerate(self.procs, first)))
 
 
-def start_ranks(num_processes: int, num_nodes: int, folder: RunFolder, place: Place, stop: StopSignals) -> RankLauncher:
-    """Return a launcher of as many processes, for work that needs no Trainer of its own."""
-    lightnings = _SubprocessScriptLauncher(LightningEnvironment(), num_processes, num_nodes)
-    return RankLauncher(lightnings, folder, place, stop)
+def share_phase(run: Run, per_machine: int, phase: str, work: Callable[[], object]) -> None:
+    """Have all processes of the run work on a phase, this one too, and wait until they are done.
+
+    Args:
+        run: The run.
+        per_machine: How many processes each machine has.
+        phase: Its name.
+        work: What this process has to do, without talking to the others.
+
+    Raises:
+        RunFailedError: another process failed or was killed.
+        RunInterrupted: a signal stopped one.
+    """
+    lightnings = _SubprocessScriptLauncher(LightningEnvironment(), per_machine, run.container.num_nodes)
+    RankLauncher(lightnings, run.folder, run.place, run.stop).share(phase, work)
 
 
 def _check_port() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from runner.atomic_files import link_or_copy
 from runner.errors import CheckpointError, RunFailedError
 from runner.places import find_place
-from runner.preparation import Plan, Prepared
+from runner.preparation import Prepared
 from runner.run_folder import RunFolder
 from runner.stop_signals import StopSignals
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def set_up(plan: Plan, prepared: Prepared, folder: RunFolder, stop: StopSignals) -> Run:
+def set_up(prepared: Prepared, folder: RunFolder, stop: StopSignals) -> Run:
     """Seed, then call ``setup``, ``create_model`` and ``get_data_module`` in this order, in the run folder.
 
     Raises:
@@ -42,9 +42,7 @@ def set_up(plan: Plan, prepared: Prepared, folder: RunFolder, stop: StopSignals)
             module.use_parameters(container)
     container._model = model
     data = checked_data_module(container.get_data_module(), "get_data_module")
-    run = Run(container, folder, model, data, find_place(), stop=stop, set_by=prepared.values.origins)
-    run.should_prune = plan.trial.should_prune if plan.trial is not None else None
-    return run
+    return Run(container, folder, model, data, find_place(), stop=stop, set_by=prepared.values.origins)
 
 
 def find_resume_checkpoint(run: Run) -> Path | None:

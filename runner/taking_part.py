@@ -42,21 +42,24 @@ def take_part(plan: Plan, prepared: Prepared, place: Place, context: RunContext)
     folder = RunFolder(place.joined or Rendezvous(place, prepared.num_nodes).receive())
     context.rank = rank = place.rank_among(processes_per_machine(prepared.container))
     stop = StopSignals()
-    make_run = partial(set_up, plan, prepared, folder, stop)
+    make_run = partial(set_up, prepared, folder, stop)
     with log_to_file(folder.log, context), stop.installed(), run_environment(folder.path):
         with as_other_rank(folder, rank) as sign:
-            stop.interruptible(_go_through_phases, make_run, place.phase, context, sign)
+            stop.interruptible(_go_through_phases, make_run, plan, place.phase, context, sign)
         if place.joined is None:
             sign.remove()
             _end_as_the_first(folder)
     return folder
 
 
-def _go_through_phases(make_run: Callable[[], Run], only: str | None, context: RunContext, sign: RankSign) -> None:
+def _go_through_phases(
+    make_run: Callable[[], Run], plan: Plan, only: str | None, context: RunContext, sign: RankSign
+) -> None:
     from runner.phases import SHARED_PHASES
 
     context.phase = "setup"
     run = make_run()
+    run.should_prune = plan.trial.should_prune if plan.trial is not None else None
     folder = run.folder
     is_going_on = folder.read_status().get("attempts", 1) > 1
     for name in _phases_of_first(folder) if only is None else [only]:

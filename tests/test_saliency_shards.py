@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Set
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ SETTINGS = {"saliency_method": "rise"}
 IMAGES = [make_explanation(index, measures={"entropy": np.ones(1, np.float32)}) for index in range(10)]
 
 
-def opened(path: Path, size: int = SIZE) -> tuple[SaliencyFolder, set[int]]:
+def opened(path: Path, size: int = SIZE) -> tuple[SaliencyFolder, Set[int]]:
     folder = SaliencyFolder(path, shard_size=size)
     return folder, folder.open(SETTINGS)
 

@@ -131,7 +131,7 @@ def images_in(file: Path) -> dict[int, StoredImage]:
     if file.suffix == ".part":
         return {index: StoredImage(file, record=record) for index, record in journal.records(file).items()}
     if "-" not in file.stem:
-        return {int(file.stem): StoredImage(file)}
+        return {first_index(file): StoredImage(file)}
     indices = {int(name.partition("/")[0]) for name in _opened(file).files}
     return {index: StoredImage(file, prefix_of(index)) for index in indices}
 
@@ -144,6 +144,11 @@ def files_of_images(folder: Path, suffix: str) -> list[Path]:
         suffix: ``npz`` or ``part``.
     """
     return sorted(file for file in folder.glob(f"*.{suffix}") if _NAME.fullmatch(file.stem))
+
+
+def first_index(file: Path) -> int:
+    """Return the index of the first image that a file of images may hold."""
+    return int(file.stem.partition("-")[0])
 
 
 def _narrowed(values: Array, dtype: str) -> Array:
