@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from runner.container import LightningContainer
 from runner.environment import redact
 from runner.errors import RunFailedError, RunInterrupted, TrialPrunedError
-from runner.log_setup import FILE_ONLY, RunContext, console_logging, log_to_file
+from runner.log_setup import FILE_ONLY, RunContext, log_to_file
 from runner.places import Place, find_place
 from runner.preparation import Plan, Prepared, prepare
 from runner.process_state import run_environment
@@ -60,52 +60,6 @@ class RunResult:
         from runner.reports.page import notebook_html
 
         return notebook_html(RunFolder(self.folder))
-
-
-def run(
-    model: str | type[LightningContainer] | None = None,
-    *,
-    containers: str | Path = "containers",
-    config: str | Path | Sequence[str | Path] = (),
-    resume: str | Path | None = None,
-    output_to: str | Path | None = None,
-    quiet: bool = False,
-    log_level: str = "INFO",
-    **values: Any,
-) -> RunResult:
-    """Run a container from Python: the same as ``python runner.py --model=... --name=value``.
-
-    ``sys.argv`` is not read; working directory, environment, signal handlers and logging are as before afterwards.
-
-    Args:
-        model: Name of a container, or its class.
-        containers: Folder to look for the name in.
-        config: Configuration file or files.
-        resume: Run folder to go on with.
-        output_to: Folder for the run folder, instead of ``outputs``.
-        quiet: Print warnings and errors only.
-        log_level: Least level to print.
-        **values: Values of the container's parameters.
-
-    Raises:
-        UsageError: something about the arguments is wrong; nothing was started.
-        RunFailedError: the run could not do what was asked. Exceptions of user code come through as they are.
-        KeyboardInterrupt: Ctrl-C stopped the run, which can be resumed.
-    """
-    files = [config] if isinstance(config, str | Path) else config
-    plan = Plan(
-        model=model,
-        containers=Path(containers),
-        config=[str(file) for file in files],
-        arguments=values,
-        resume=Path(resume) if resume is not None else None,
-        output_to=Path(output_to) if output_to is not None else None,
-    )
-    with console_logging(log_level.upper(), quiet=quiet) as context:
-        try:
-            return execute(plan, context)
-        except RunInterrupted as error:
-            raise KeyboardInterrupt from error
 
 
 def execute(plan: Plan, context: RunContext, on_folder: Callable[[Path], None] = lambda folder: None) -> RunResult:
