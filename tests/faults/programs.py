@@ -72,6 +72,7 @@ def _main(
     folder: str, argv: tuple[str, ...], environment: dict[str, str], output: str, first: Callable[[], None] | None
 ) -> None:
     os.setsid()
+    multiprocessing.set_start_method(None, force=True)  # ours is not that of the program
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(folder)
     descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
