@@ -21,7 +21,7 @@ from pathlib import Path
 
 from runner.sweep.objective_values import read_json
 from runner.sweep.sweep_folder import SweepFolder
-from tests.sweep_samples import ENVIRONMENT, begun_sweep, fingerprints, run, sweeping
+from tests.sweep_samples import ENVIRONMENT, begun_sweep, command, fingerprints, run_command, sweeping
 
 CLOCKS = ("-400d", "-1h", "+0", "+2d", "+30s")
 
@@ -98,8 +98,8 @@ def main() -> int:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        argv = sweeping("--sweep", f"random_seed=1..{arguments.points}", "--num_epochs=8", "--pause=0.05")
-        run(folder, [*argv, "--output_to=calm"])
+        argv = command(*sweeping("--sweep", f"random_seed=1..{arguments.points}", "--num_epochs=8", "--pause=0.05"))
+        run_command(folder, [*argv, "--output_to=calm"])
         [calm] = [SweepFolder(path) for path in (folder / "calm" / "sweeps").glob("2*")]
         chaos = Chaos(folder, argv, arguments.seed)
         sweep = chaos.run(arguments.seconds)

@@ -9,15 +9,15 @@ import pytest
 
 from runner.sweep.sweep_folder import SweepFolder
 from tests.sweep_chaos import Chaos
-from tests.sweep_samples import ENVIRONMENT, command, fingerprints, only_sweep, run, sweeping
+from tests.sweep_samples import ENVIRONMENT, command, fingerprints, only_sweep, run, run_command, start, sweeping
 
 POINTS = 24
 
 
 def test_random_kills_change_nothing(tmp_path: Path) -> None:
     """Supervisors and workers are killed at random for a while, under clocks that are years apart."""
-    argv = sweeping("--sweep", f"random_seed=1..{POINTS}", "--num_epochs=4", "--pause=0.05")
-    run(tmp_path, [*argv, "--output_to=calm"])
+    argv = command(*sweeping("--sweep", f"random_seed=1..{POINTS}", "--num_epochs=4", "--pause=0.05"))
+    run_command(tmp_path, [*argv, "--output_to=calm"])
     [calm] = [SweepFolder(path) for path in (tmp_path / "calm" / "sweeps").glob("2*")]
     chaos = Chaos(tmp_path, argv, seed=1)
     sweep = chaos.run(seconds=25)
@@ -37,7 +37,7 @@ def test_a_full_disk_pauses_the_sweep(tmp_path: Path) -> None:
     disk.mkdir()
     script = (
         f"mount -t tmpfs -o size=220k none {disk};"
-        f" {' '.join(map(_quoted, [*argv, f'--output_to={disk}']))} --workers=1;"
+        f" {' '.join(map(_quoted, command(*argv, f'--output_to={disk}')))} --workers=1;"
         f" echo first $?; mount -o remount,size=50M {disk};"
         f" name=$(basename $(ls -d {disk}/sweeps/2*));"
         f" {' '.join(command('queue', 'resume', '$name', f'--output_to={disk}'))};"
@@ -64,11 +64,8 @@ def test_eight_supervisors_at_once(tmp_path: Path) -> None:
     """They find one sweep, share it, and no point is begun twice."""
     argv = sweeping("--sweep", "width=1..16", "--num_epochs=1")
     run(tmp_path, [*argv, "--enqueue"])
-    processes = [
-        subprocess.Popen([*argv, "--workers=1"], cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.DEVNULL)
-        for _ in range(8)
-    ]
-    assert [process.wait(timeout=300) for process in processes] == [0] * 8
+    supervisors = [start(tmp_path, [*argv, "--workers=1"]) for _ in range(8)]
+    assert [supervisor.wait(300) for supervisor in supervisors] == [0] * 8
     sweep = only_sweep(tmp_path)
     assert dict(sweep.sealed()) == dict.fromkeys(range(16), "completed")
     attempts = [(sweep.point(number) / "attempts.json").read_text() for number in range(16)]
