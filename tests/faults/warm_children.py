@@ -44,8 +44,8 @@ _fork_exec: Callable[..., int] = _posixsubprocess.fork_exec
 def prepare(count: int = 1) -> None:
     """Let the first *count* times that this process starts the program, or multiprocessing's server, be warm.
 
-    For ``first`` of :func:`tests.faults.programs.start`. Everything else is started as ever. A program
-    that is started so has one such child itself.
+    For ``first`` of :func:`tests.faults.programs.start`. Everything else is started as ever. A trial of
+    several processes that is started so has one such child itself.
     """
     _waiting.extend(_fork() for _ in range(count))
     for module, name in ((_posixsubprocess, "fork_exec"), (subprocess, "_fork_exec")):
@@ -56,7 +56,14 @@ def _fork() -> _Waiting:
     orders, descriptors = socket.socketpair(), socket.socketpair()
     pid = os.fork()
     if pid == 0:
-        _wait(orders[1].detach(), descriptors[1])
+        for each in (
+            orders[0],
+            descriptors[0],
+            *(end for other in _waiting for end in (other.orders, other.descriptors)),
+        ):
+            each.close()
+        _waiting.clear()
+        _wait(Connection(orders[1].detach()), descriptors[1])
     orders[1].close()
     descriptors[1].close()
     return _Waiting(pid, Connection(orders[0].detach()), descriptors[0])
@@ -73,7 +80,8 @@ def _start(arguments: Sequence[Any], executables: Any, close_fds: bool, keep: Se
     variables = [each.partition(b"=")[::2] for each in variables] if variables is not None else os.environb.items()
     child = _waiting.pop()
     child.orders.send((words[1:], folder or str(Path.cwd()), dict(variables), bool(is_leader), list(places)))
-    sendfds(child.descriptors, list(places.values()))
+    if places:
+        sendfds(child.descriptors, list(places.values()))
     child.orders.close()
     child.descriptors.close()
     return child.pid
@@ -83,25 +91,34 @@ def _is_heavy(word: str) -> bool:
     return "forkserver" in word or word == "runner" or word.endswith("runner.py")
 
 
-def _wait(orders: int, descriptors: socket.socket) -> None:
+def _wait(orders: Connection, descriptors: socket.socket) -> None:
     """Wait for orders, follow them and end this process."""
     code = 1
     try:
-        os.closerange(3, min(orders, descriptors.fileno()))
-        os.closerange(min(orders, descriptors.fileno()) + 1, max(orders, descriptors.fileno()))
-        os.closerange(max(orders, descriptors.fileno()) + 1, 1024)
+        _close_all_but(orders.fileno(), descriptors.fileno())
         resource_tracker._resource_tracker._fd = None  # type: ignore[attr-defined]
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the program
-        code = _follow(Connection(orders), descriptors)
-    except EOFError:  # it has ended, or needed none
+        code = _follow(orders, descriptors)
+    except EOFError:  # the program has ended and needed none
         code = 0
+    except BaseException:
+        traceback.print_exc()
     finally:
         os._exit(code)
+
+
+def _close_all_but(*kept: int) -> None:
+    last = 2
+    for each in (*sorted(kept), os.sysconf("SC_OPEN_MAX")):
+        os.closerange(last + 1, each)
+        last = each
 
 
 def _follow(orders: Connection, descriptors: socket.socket) -> int:
     words, folder, variables, is_leader, places = orders.recv()
     received = recvfds(descriptors, len(places)) if places else []
+    orders.close()
+    descriptors.close()
     found = [fcntl.fcntl(each, fcntl.F_DUPFD_CLOEXEC, _FREE) for each in received]
     os.closerange(3, _FREE)
     for end, place in zip(found, places, strict=True):
@@ -131,7 +148,6 @@ def _as_python(words: list[str]) -> int:
             sys.argv = words[1:]
             runpy.run_module(words[1], run_name="__main__", alter_sys=True)
         else:
-            prepare()
             sys.argv = words
             runpy.run_path(words[0], run_name="__main__")
     except SystemExit as error:
