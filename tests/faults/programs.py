@@ -53,7 +53,12 @@ class Program:
 
     @property
     def is_running(self) -> bool:
-        return self._process.exitcode is None
+        return self.exit_code is None
+
+    @property
+    def exit_code(self) -> int | None:
+        """Minus the signal's number if one ended it; None while it runs."""
+        return self._process.exitcode
 
     @property
     def alive(self) -> list[int]:
