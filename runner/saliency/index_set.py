@@ -29,7 +29,13 @@ class IndexSet(Set[int]):
 
     def has_all(self, start: int, stop: int) -> bool:
         """Tell whether all numbers from *start* up to, not including, *stop* are in."""
-        return all(index in self for index in range(start, stop))
+        while start < stop:
+            end = min(stop, start - start % _PAGE + _PAGE)
+            wanted = (1 << end - start) - 1
+            if self._pages.get(start // _PAGE, 0) >> start % _PAGE & wanted != wanted:
+                return False
+            start = end
+        return True
 
     def __contains__(self, index: object) -> bool:
         return isinstance(index, int) and bool(self._pages.get(index // _PAGE, 0) >> index % _PAGE & 1)

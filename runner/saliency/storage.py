@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+from array import array
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, overload
+
+import numpy as np
 
 from runner.atomic_files import atomic_file, write_json
 from runner.folder_lock import FolderLock
@@ -20,7 +23,7 @@ from runner.saliency.index_table import index_rows, write_index
 from runner.saliency.map_files import (
     DAMAGED,
     StoredImage,
-    entries_of,
+    contents_of,
     files_of_images,
     first_index,
     image_bytes,
@@ -171,13 +174,13 @@ class SaliencyFolder:
         Raises:
             OSError: the disk is full, and so on.
         """
-        index, entries = explanation.index, entries_of(explanation, self._dtype)
+        index, contents = explanation.index, contents_of(explanation, self._dtype)
         file = self.map_file(index)
         if self._shard_size == 1:
             with atomic_file(file) as archive:
-                write_images(archive, [("", entries)])
+                write_images(archive, [("", contents)])
         else:
-            journal.append(_journal_of(file), index, image_bytes(entries))
+            journal.append(_journal_of(file), index, image_bytes(contents))
         self._stored.add(index)
         self._failed.discard([index])
         first = index - index % self._shard_size
@@ -249,12 +252,19 @@ class SavedMaps(Sequence[Explanation]):
             path: The saliency folder of a run.
         """
         maps = SaliencyFolder(path).maps
-        self._images: dict[int, StoredImage] = {}
-        for suffix in ("npz", "part"):
-            for file in files_of_images(maps, suffix):
-                self._images |= images_in(file)
-        self.indices = sorted(self._images)
+        self._files = [file for suffix in ("npz", "part") for file in files_of_images(maps, suffix)]
+        self._last: tuple[Path | None, dict[int, StoredImage]] = None, {}
+        indices, numbers = array("q"), array("l")
+        for number, file in enumerate(self._files):
+            here = images_in(file)
+            indices.extend(here)
+            numbers.extend([number] * len(here))
+        order = np.argsort(indices, kind="stable")
+        ordered = np.asarray(indices)[order]
+        is_last = np.append(ordered[1:] != ordered[:-1], True)[: len(ordered)]  # a journal has the word
+        self.indices = array("q", ordered[is_last].tobytes())
         """The index of each image in the data set."""
+        self._numbers = array("l", np.asarray(numbers)[order][is_last].tobytes())
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -265,8 +275,11 @@ class SavedMaps(Sequence[Explanation]):
     def __getitem__(self, place: slice) -> list[Explanation]: ...
     def __getitem__(self, place: int | slice) -> Explanation | list[Explanation]:
         if isinstance(place, slice):
-            return [self._images[index].explanation() for index in self.indices[place]]
-        return self._images[self.indices[place]].explanation()
+            return [self[each] for each in range(len(self))[place]]
+        file, index = self._files[self._numbers[place]], self.indices[place]
+        if self._last[0] != file:
+            self._last = file, images_in(file)
+        return self._last[1][index].explanation()
 
 
 def _journal_of(shard: Path) -> Path:
@@ -284,7 +297,7 @@ def _seal(shard: Path) -> None:
 
 def _write_shard(shard: Path, images: Mapping[int, StoredImage]) -> None:
     with atomic_file(shard) as archive:
-        write_images(archive, ((prefix_of(index), images[index].entries()) for index in sorted(images)))
+        write_images(archive, ((prefix_of(index), images[index].contents()) for index in sorted(images)))
 
 
 def _checked(file: Path) -> set[int]:
