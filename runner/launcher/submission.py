@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import shlex
@@ -60,7 +61,7 @@ class Submission:
         """What Slurm is to run."""
         if not isinstance(self._executor, _SlurmExecutor):
             return ""
-        return self._executor.script()
+        return self._executor.script(self._count)
 
     def check(self) -> None:
         """Let Slurm say whether it would take the script, without submitting it.
@@ -106,9 +107,11 @@ class _SlurmExecutor(SlurmExecutor):
         """Do not ask for srun; that sbatch is there is known by now."""
         return 1
 
-    def script(self) -> str:
-        """Return the text for ``sbatch``."""
-        return self._make_submission_file_text(self._submitit_command_str, "")
+    def script(self, count: int) -> str:
+        """Return the text for ``sbatch``, of an array where *count* is more than 1."""
+        as_array = copy.copy(self)
+        as_array.parameters = self.parameters | ({"map_count": count} if count > 1 else {})
+        return as_array._make_submission_file_text(self._submitit_command_str, "")
 
 
 def _slurm(folder: Path, options: LaunchOptions, count: int, shape: Shape, after: str) -> _SlurmExecutor:
@@ -132,8 +135,6 @@ def _slurm(folder: Path, options: LaunchOptions, count: int, shape: Shape, after
         srun_args=[f"--cpus-per-task={threads}"] if threads else None,  # srun does not take it from sbatch
         additional_parameters=others,
     )
-    if count > 1:
-        executor.parameters["map_count"] = count  # submitit sets it as well, when it submits several
     return executor
 
 
