@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -21,7 +22,7 @@ ASK_SECONDS = 5.0
 """How long an answer of Slurm is taken to be true."""
 
 _COMMAND_SECONDS = 30.0
-_OWNER = re.compile(r"(\d{1,12})\.(\d{1,9})")
+_OWNER = re.compile(r"(?P<cluster>[\w.-]{1,40})/(?P<number>\d{1,12})\.(?P<restarts>\d{1,9})")
 _FIELDS = "JobArrayID:|,JobID:|,State:|,RestartCnt:|,STDOUT:"
 _GONE = "Invalid job id"
 _LAUNCHES = "jobs.json"
@@ -41,6 +42,12 @@ class SlurmJob:
     """How often it was requeued."""
     output: Path
     """Where what it prints goes."""
+
+    @property
+    def array(self) -> int:
+        """Number of the array that the job is a task of, else its own."""
+        number = self.name.partition("_")[0]
+        return int(number) if number.isdecimal() else self.number
 
 
 @dataclass(frozen=True)
@@ -83,9 +90,9 @@ def numbers_in_slurm(folder: Path) -> list[int]:
 
 
 def own_job() -> str:
-    """Return number and restarts of the job that this process is part of, as ``12.0``; empty outside of Slurm."""
-    number = os.environ.get("SLURM_JOB_ID", "")
-    text = f"{number}.{os.environ.get('SLURM_RESTART_COUNT') or 0}"
+    """Return cluster, number and restarts of the job that this process is part of, as ``name/12.0``; else nothing."""
+    cluster, number = (os.environ.get(f"SLURM_{name}", "") for name in ("CLUSTER_NAME", "JOB_ID"))
+    text = f"{cluster}/{number}.{os.environ.get('SLURM_RESTART_COUNT') or 0}"
     return text if _OWNER.fullmatch(text) else ""
 
 
@@ -98,21 +105,14 @@ def jobs_in_slurm(numbers: Collection[int] | None = None) -> list[SlurmJob] | No
     Returns:
         The jobs, or None where there is no Slurm, or it does not answer.
     """
-    if shutil.which("squeue") is None:
-        return None
     if numbers is not None and not numbers:
         return []
-    chosen = "--me" if numbers is None else "--jobs=" + ",".join(map(str, sorted(numbers)))
-    command = ["squeue", "--noheader", "--array", chosen, f"--Format={_FIELDS}"]
-    try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False,
-            timeout=_COMMAND_SECONDS,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired):
+    if shutil.which("squeue") is None:
         return None
-    if done.returncode:
-        return [] if _GONE in done.stderr else None
+    chosen = "--me" if numbers is None else "--jobs=" + ",".join(map(str, sorted(numbers)))
+    done = _run("squeue", "--noheader", "--array", chosen, f"--Format={_FIELDS}")
+    if done is None or done.returncode:
+        return [] if done is not None and _GONE in done.stderr else None
     return [job for job in map(_job, done.stdout.splitlines()) if job is not None]
 
 
@@ -123,6 +123,25 @@ def _job(line: str) -> SlurmJob | None:
     return SlurmJob(cells[0], int(cells[1]), cells[2], int(cells[3]), Path(cells[4]))
 
 
+@functools.cache
+def _own_cluster() -> str:
+    """Return the name of the cluster that Slurm's commands speak of; empty where they do not say it."""
+    done = _run("scontrol", "show", "config")
+    found = re.search(r"^ClusterName\s*= (\S+)$", done.stdout, re.MULTILINE) if done is not None else None
+    return found[1] if found else ""
+
+
+def _run(*command: str) -> subprocess.CompletedProcess[str] | None:
+    """Run one of Slurm's commands; return None where it cannot be run or does not answer."""
+    try:
+        return subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False,
+            timeout=_COMMAND_SECONDS,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+
+
 def cancel_jobs(numbers: Sequence[int]) -> None:
     """Let Slurm stop jobs, or forget those that wait.
 
@@ -131,13 +150,10 @@ def cancel_jobs(numbers: Sequence[int]) -> None:
     """
     if not numbers:
         return
-    command = ["scancel", "--quiet", *map(str, numbers)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_COMMAND_SECONDS)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise RunFailedError(f"The jobs in Slurm cannot be cancelled: {error}.") from None
-    if done.returncode and _GONE not in done.stderr:
-        raise RunFailedError(f"The jobs in Slurm cannot be cancelled: {done.stderr.strip()}")
+    done = _run("scancel", "--quiet", *map(str, numbers))
+    if done is None or (done.returncode and _GONE not in done.stderr):
+        said = done.stderr.strip() if done is not None else "scancel does not answer"
+        raise RunFailedError(f"The jobs in Slurm cannot be cancelled: {said}")
 
 
 class _Watched:
@@ -169,15 +185,16 @@ def owner_lives(owner: str) -> bool | None:
         owner: What :func:`own_job` returned there.
 
     Returns:
-        None where that is not for Slurm to say: the process was part of no job, or of this one, or Slurm is silent.
+        None where that is not for Slurm to say: the process was part of no job, of this one, or of one of another
+        cluster, or Slurm is silent.
     """
     match = _OWNER.fullmatch(owner)
-    if match is None or owner == own_job():
+    if match is None or owner == own_job() or match["cluster"] != _own_cluster():
         return None
-    has_answered, job = _watched.find(int(match[1]))
+    has_answered, job = _watched.find(int(match["number"]))
     if not has_answered:
         return None
-    return job is not None and job.state != "PENDING" and job.restarts == int(match[2])
+    return job is not None and job.state != "PENDING" and job.restarts == int(match["restarts"])
 
 
 def is_submitted(folder: Path) -> bool | None:

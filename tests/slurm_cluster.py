@@ -8,11 +8,12 @@ import secrets
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tests.sweep_samples import wait_until
+from tests.sweep_samples import REPOSITORY, command, wait_until
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "scancel")
 CPUS = 6
@@ -76,6 +77,25 @@ class Cluster:
         done = subprocess.run(argv, env=self.environment, capture_output=True, text=True, check=False, timeout=60)
         assert done.returncode == 0, f"{argv}\n{done.stdout}\n{done.stderr}"
         return done.stdout.strip()
+
+    def start_again(self, job: str) -> None:
+        """Let a job that was requeued start now: Slurm would have it wait for two minutes."""
+
+        def is_running() -> bool:
+            self("scontrol", "update", f"JobId={job}", "StartTime=now")
+            time.sleep(0.5)
+            return self.state(job) == "RUNNING"
+
+        wait_until(is_running, 60)
+
+    def program(self, folder: Path, *argv: str, code: int = 0) -> str:
+        """Run Lightcase in *folder*; return what it printed to stdout, or to stderr if it is to fail."""
+        environment = self.environment | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            command(*argv), cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=60
+        )
+        assert done.returncode == code, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout if code == 0 else done.stderr
 
     def state(self, job: str) -> str:
         """Return the state of a job, or an empty text when Slurm has forgotten it."""

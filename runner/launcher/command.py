@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -16,14 +15,14 @@ from runner.errors import EXIT_DONE, RunFailedError, UsageError
 from runner.help_text import config_text
 from runner.launcher.job import RunJob
 from runner.launcher.options import LOCAL, LaunchOptions, check_folder, launch_options
-from runner.launcher.queued import mark_queued, mark_stuck
 from runner.launcher.submission import Shape, Submission
 from runner.log_setup import console_logging
 from runner.param_values import settable_parameters
 from runner.preparation import Plan, Prepared, prepare
+from runner.queued_run import mark_queued, mark_stuck
 from runner.run_folder import RunFolder
 from runner.run_record import shown
-from runner.slurm_jobs import is_submitted, jobs_in_slurm, numbers_in_slurm, read_launches
+from runner.slurm_jobs import jobs_in_slurm, numbers_in_slurm, read_launches
 from runner.sweep.command import dry_run_text, limits_of, slots_of, wanted_of
 from runner.sweep.joining import outputs_folder, sweep_to_work_on
 from runner.sweep.request import Wanted, whole_number
@@ -92,11 +91,11 @@ def _open(plan: Plan, prepared: Prepared, outputs: Path) -> RunFolder:
         folder = RunFolder.create(outputs, prepared.name)
         write_text(folder.config, redact_urls(config_text(prepared.values, prepared.model, docs=False)))
     else:
+        jobs = jobs_in_slurm(numbers_in_slurm(RunFolder(plan.resume).jobs))
+        if jobs:
+            names = ", ".join(job.name for job in jobs)
+            raise UsageError(f"{plan.resume} is worked on already, by job {names}; {program_name()} queue shows it.")
         folder = RunFolder.open(plan.resume)
-        if is_submitted(folder.jobs):
-            folder.unlock()
-            names = ", ".join(job.name for job in jobs_in_slurm(numbers_in_slurm(folder.jobs)) or ())
-            raise UsageError(f"{plan.resume} is to go on already, by job {names}; {program_name()} queue shows it.")
     mark_queued(folder, model=prepared.name, phase="start", phases={}, epochs_finished=0)
     folder.unlock()  # for the job
     return folder
@@ -240,6 +239,6 @@ def _print_scripts(submission: Submission, folder: Path, options: LaunchOptions,
 
 
 def _say(jobs: str, options: LaunchOptions, folder: Path) -> None:
-    where = "Slurm" if options.launcher != LOCAL else f"the background of {os.uname().nodename}"
-    print(f"Submitted to {where}: {jobs}. {program_name()} queue shows the state, queue cancel {folder.name} stops it.")
+    how = f"{program_name()} queue shows the state, queue cancel {folder.name} stops it."
+    print(f"Submitted to Slurm: {jobs}. {how}" if options.launcher != LOCAL else f"Running in the background: {jobs}.")
     print(shown(folder))

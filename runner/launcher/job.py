@@ -14,7 +14,7 @@ from pathlib import Path
 from submitit.core.utils import DelayedSubmission
 
 from runner.errors import RunFailedError
-from runner.launcher.queued import mark_queued, mark_stuck
+from runner.queued_run import mark_queued, mark_stuck
 from runner.run_folder import RunFolder
 from runner.sweep.point import MAX_ATTEMPTS, progress_of
 from runner.sweep.sweep_folder import SweepFolder

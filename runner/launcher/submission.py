@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import subprocess
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -89,9 +90,12 @@ class Submission:
         """
         assert len(jobs) == self._count
         try:
-            with self._executor.batch():
-                submitted = [self._executor.submit(job) for job in jobs]
-            number = str(submitted[0].job_id).partition("_")[0]
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ResourceWarning)  # a process in the background is to outlive this one
+                with self._executor.batch():
+                    submitted = [self._executor.submit(job) for job in jobs]
+                number = str(submitted[0].job_id).partition("_")[0]
+                del submitted
         except (FailedJobError, FailedSubmissionError) as error:
             raise RunFailedError(f"Slurm does not take the job: {str(error).strip()}") from error
         now = datetime.now(UTC).isoformat(timespec="seconds")

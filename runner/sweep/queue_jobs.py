@@ -9,6 +9,7 @@ from pathlib import Path
 
 from runner.errors import UsageError
 from runner.plain_text import escaped
+from runner.queued_run import QUEUED, mark_stuck
 from runner.run_folder import RunFolder
 from runner.shown import printable
 from runner.slurm_jobs import SlurmJob, cancel_jobs, jobs_in_slurm, numbers_in_slurm
@@ -32,7 +33,7 @@ def jobs_of_sweeps(sweeps: Sequence[SweepFolder]) -> dict[str, str]:
         return dict.fromkeys((name for name, own in numbers.items() if own), "Slurm does not answer")
     by_array: dict[int, list[SlurmJob]] = {}
     for job in jobs:
-        by_array.setdefault(int(job.name.partition("_")[0]), []).append(job)
+        by_array.setdefault(job.array, []).append(job)
     texts = {name: [_said(number, by_array[number]) for number in own if number in by_array]
              for name, own in numbers.items()}  # fmt: skip
     return {name: "; ".join(found) for name, found in texts.items() if found}
@@ -85,6 +86,8 @@ def cancel_run(run: RunInSlurm) -> str:
     """Let Slurm stop the jobs of a run, and return what to say."""
     cancel_jobs([job.number for job in run.jobs])
     names = ", ".join(job.name for job in run.jobs)
+    if run.folder.read_status().get("state") == QUEUED:
+        mark_stuck(run.folder, "cancelled while it was waiting")
     return f"{run.folder.path.name}: job {names} cancelled; the run can go on with --resume."
 
 

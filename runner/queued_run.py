@@ -1,4 +1,4 @@
-"""status.json of a run that waits for Slurm."""
+"""status.json of a run that was submitted and waits."""
 
 from __future__ import annotations
 
