@@ -101,18 +101,34 @@ def _dispatch(request: Request, argv: Sequence[str], outcome: dict[str, Any]) ->
 
         print(program_help(program_name()))
         return EXIT_DONE
+    if (request.slurm and request.launcher != "slurm") or (request.launcher and command is not None):
+        raise UsageError("--launcher and --slurm_... are for runs and sweeps: --launcher=slurm --slurm_time=60.")
     if command is not None:
         return command(request)
     if request.help or request.print_config:
         return _show_container(request)
-    if request.sweep or request.enqueue or _resumes_sweep(request):
-        return _sweep(request, argv, outcome)
-    _refuse_other_options(request)
+    is_sweep = bool(request.sweep or request.enqueue or _resumes_sweep(request))
+    if not is_sweep:
+        _refuse_other_options(request)
+    if request.launcher is not None:
+        return _launch(request, argv, outcome, is_sweep=is_sweep)
     if request.saliency_part is not None:
         from runner.saliency_part import saliency_part
 
         return saliency_part(request, _plan_fields(request) | {"command_line": [sys.argv[0], *argv]}, outcome)
-    return _run(request, argv, outcome)
+    return (_sweep if is_sweep else _run)(request, argv, outcome)
+
+
+def _launch(request: Request, argv: Sequence[str], outcome: dict[str, Any], *, is_sweep: bool) -> int:
+    from runner.launcher.command import launch
+    from runner.preparation import Plan
+
+    if request.model is None and not request.config and request.resume is None:
+        request = _with_default_model(request)
+    plan = Plan(**_plan_fields(request), command_line=[sys.argv[0], *argv])
+    kind = "sweep" if is_sweep else "folder"
+    outcome.update({"model": request.model, kind: None})
+    return launch(request, plan, is_sweep=is_sweep, on_folder=lambda folder: outcome.update({kind: folder}))
 
 
 def _run(request: Request, argv: Sequence[str], outcome: dict[str, Any]) -> int:
@@ -149,6 +165,9 @@ def _refuse_other_options(request: Request) -> None:
             raise UsageError(f"--{name} is for sweeps: add --sweep.")
     if request.open:
         raise UsageError("--open is for the command report.")
+    if (request.dry_run or request.saliency_parts) and not request.launcher:
+        name = "dry_run" if request.dry_run else "saliency_parts"
+        raise UsageError(f"--{name} is for sweeps and launchers: add --sweep or --launcher=slurm.")
 
 
 def _sweep(request: Request, argv: Sequence[str], outcome: dict[str, Any]) -> int:

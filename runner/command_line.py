@@ -86,7 +86,13 @@ OPTIONS = {
     "new": Option("Sweeps: start another one, even if there is one with the same settings."),
     "extend": Option("Sweeps: add to the newest sweep of the container, or to the one in --resume."),
     "enqueue": Option("Put the run or the sweep into the queue for the command work, and stop."),
-    "dry_run": Option("Sweeps: print what would be run, and stop."),
+    "dry_run": Option("Print what a sweep would run, or what a launcher would submit, and stop."),
+    "launcher": Option(
+        "slurm: submit the run, or the workers of a sweep, as Slurm jobs; --slurm_time=60 --slurm_partition=gpu and "
+        "any other option of sbatch say how. local: try that out in the background of this machine.",
+        "NAME",
+    ),
+    "saliency_parts": Option("With --launcher=slurm: explain the data in so many jobs, and merge the maps.", "NUMBER"),
     "print_config": Option("Print every value of the container as commented YAML, and stop."),
     "list": Option("The same as the command list."),
     "quiet": Option("Print only warnings, errors and the last lines."),
@@ -110,6 +116,9 @@ COMMAND_OPTIONS = {
     }
 }
 """Options that only one command has; elsewhere a container may have a parameter of the same name."""
+
+SLURM_PREFIX = "slurm_"
+"""What options begin with that are meant for ``sbatch``."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +165,10 @@ class Request:
     extend: bool = False
     enqueue: bool = False
     dry_run: bool = False
+    launcher: str | None = None
+    saliency_parts: str | None = None
+    slurm: tuple[tuple[str, str | None], ...] = ()
+    """Options of ``sbatch`` without their prefix, as they were typed; None for a bare one."""
     print_config: bool = False
     list: bool = False
     quiet: bool = False
@@ -208,7 +221,14 @@ def parse_command_line(argv: Sequence[str]) -> Request:
             overrides[option.name] = option
     if "log_level" in values:
         values["log_level"] = _log_level(values["log_level"])
-    return Request(command=command, arguments=positional, overrides=tuple(overrides.values()), **values)
+    of_slurm = [each for name, each in overrides.items() if name.startswith(SLURM_PREFIX)]
+    return Request(
+        command=command,
+        arguments=positional,
+        overrides=tuple(each for each in overrides.values() if each not in of_slurm),
+        slurm=tuple((each.name.removeprefix(SLURM_PREFIX), each.value) for each in of_slurm),
+        **values,
+    )
 
 
 def _split(argv: Sequence[str]) -> tuple[str, tuple[str, ...], list[Override]]:

@@ -198,8 +198,13 @@ class RunFolder:
         return self.path / "wandb"
 
     @property
+    def jobs(self) -> Path:
+        """Folder of the jobs that were submitted to run it: what they print, and what submitit keeps."""
+        return self.path / "launcher"
+
+    @property
     def digests(self) -> Path:
-        """The sha256 of all other files but those in :attr:`wandb`, once the run has come to an end."""
+        """The sha256 of all files but those in :attr:`wandb` and :attr:`jobs`, once the run has come to an end."""
         return self.path / "digests.json"
 
     @property
