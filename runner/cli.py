@@ -107,6 +107,10 @@ def _dispatch(request: Request, argv: Sequence[str], outcome: dict[str, Any]) ->
         return command(request)
     if request.help or request.print_config:
         return _show_container(request)
+    if request.model is None and not request.config and request.resume is None:
+        request = _with_default_model(request)
+    if any(getattr(request, name) for name in OPTIONS if name.startswith("azureml")):
+        return _azureml(request)
     is_sweep = bool(request.sweep or request.enqueue or _resumes_sweep(request))
     if not is_sweep:
         _refuse_other_options(request)
@@ -123,8 +127,6 @@ def _launch(request: Request, argv: Sequence[str], outcome: dict[str, Any], *, i
     from runner.launcher.command import launch
     from runner.preparation import Plan
 
-    if request.model is None and not request.config and request.resume is None:
-        request = _with_default_model(request)
     plan = Plan(**_plan_fields(request), command_line=[sys.argv[0], *argv])
     kind = "sweep" if is_sweep else "folder"
     outcome.update({"model": request.model, kind: None})
@@ -138,8 +140,6 @@ def _run(request: Request, argv: Sequence[str], outcome: dict[str, Any]) -> int:
     from runner.places import find_place
     from runner.preparation import Plan
 
-    if request.model is None and not request.config and request.resume is None:
-        request = _with_default_model(request)
     outcome["model"] = request.model
     place = find_place()
     quiet = request.quiet or not place.is_first
@@ -174,12 +174,18 @@ def _sweep(request: Request, argv: Sequence[str], outcome: dict[str, Any]) -> in
     from runner.preparation import Plan
     from runner.sweep.command import sweep
 
-    if request.model is None and not request.config and request.resume is None:
-        request = _with_default_model(request)
     fields = _plan_fields(request) | {"resume": None, "output_to": None}
     plan = Plan(**fields, command_line=[sys.argv[0], *argv])
     outcome.update(model=request.model, sweep=None)
     return sweep(request, plan, on_folder=lambda folder: outcome.update(sweep=folder))
+
+
+def _azureml(request: Request) -> int:
+    from runner.azureml.command import run_in_azureml
+    from runner.preparation import Plan
+
+    print("\n".join(run_in_azureml(request, Plan(**_plan_fields(request)))))
+    return EXIT_DONE
 
 
 def _work(request: Request) -> int:

@@ -93,6 +93,13 @@ OPTIONS = {
         "NAME",
     ),
     "saliency_parts": Option("With --launcher=slurm: explain the data in so many jobs, and merge the maps.", "NUMBER"),
+    "azureml": Option("Run it as a job in AzureML; with --dry_run only write job.yml."),
+    "azureml_workspace": Option(
+        "AzureML: SUBSCRIPTION/RESOURCE_GROUP/NAME, or a config.json (default: the one here or above).", "NAME"
+    ),
+    "azureml_compute": Option("AzureML: compute cluster of the workspace.", "NAME"),
+    "azureml_environment": Option("AzureML: environment of the workspace, NAME, NAME:VERSION or NAME@LABEL.", "NAME"),
+    "azureml_experiment": Option("AzureML: experiment that lists the job (default: the container's name).", "NAME"),
     "print_config": Option("Print every value of the container as commented YAML, and stop."),
     "list": Option("The same as the command list."),
     "quiet": Option("Print only warnings, errors and the last lines."),
@@ -169,6 +176,11 @@ class Request:
     saliency_parts: str | None = None
     slurm: tuple[tuple[str, str | None], ...] = ()
     """Options of ``sbatch`` without their prefix, as they were typed; None for a bare one."""
+    azureml: bool = False
+    azureml_workspace: str | None = None
+    azureml_compute: str | None = None
+    azureml_environment: str | None = None
+    azureml_experiment: str | None = None
     print_config: bool = False
     list: bool = False
     quiet: bool = False

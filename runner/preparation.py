@@ -35,6 +35,8 @@ class Plan:
     resume: Path | None = None
     output_to: Path | None = None
     command_line: Sequence[str] = ()
+    mounted: Collection[str] = ()
+    """Parameters whose folders are there only where the run will be."""
     trial: Trial | None = None
     """Set for a trial of a sweep, whose folder is there already."""
 
@@ -89,7 +91,7 @@ def prepare(plan: Plan) -> Prepared:
     prepared = prepare_container(plan)
     refuse_hidden(prepared.container)
     _check_checkpoint(prepared.container, resuming=plan.resume is not None)
-    _check_files(prepared.container)
+    _check_files(prepared.container, plan.mounted)
     _check_loggers(prepared.container)
     if plan.resume is None:
         return prepared
@@ -224,8 +226,8 @@ def _check_start(container: LightningContainer) -> None:
         )
 
 
-def _check_files(container: LightningContainer) -> None:
-    if container.needs_local_dataset and container.local_dataset is None:
+def _check_files(container: LightningContainer, mounted: Collection[str]) -> None:
+    if container.needs_local_dataset and container.local_dataset is None and "local_dataset" not in mounted:
         raise ParameterError(f"{type(container).__name__} needs --local_dataset=FOLDER: where the data are.")
     folders = {"local_dataset": [container.local_dataset], "extra_local_dataset_paths": None}
     folders["extra_local_dataset_paths"] = list(container.extra_local_dataset_paths)

@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import entry_points
 from typing import Any
 
 import torch
@@ -32,6 +33,9 @@ from runner.stop_signals import StopSignals
 from runner.training_guards import BatchesThere, FiniteLoss, FirstError
 
 log = logging.getLogger(__name__)
+
+_AZUREML_RUN = "AZUREML_RUN_ID"
+"""Environment variable that AzureML sets in the processes of a job: the job's name."""
 
 _PROFILERS: dict[str, type[Profiler]] = {
     "simple": SimpleProfiler,
@@ -306,17 +310,32 @@ class StopOnSignal(Callback):
 
 
 def _further_loggers(run: Run, theirs: Any) -> list[Logger]:
-    """Return what ``--logger`` says, then what the container brings.
+    """Return what ``--logger`` says, then what the container brings; in a job of AzureML also its workspace.
 
-    ``logger=False`` from the container turns all but metrics.csv off; ``True`` means the parameter's choice.
+    ``logger=False`` from the container turns all but metrics.csv off; ``True`` means the parameter's choice. An empty
+    ``--logger=`` is no logger, in a job too.
     """
     if theirs is False:
         return []
     names = run.container.logger
     if names is None:
         names = ["tensorboard"] if importlib.util.find_spec("tensorboard") else []
+    if run.container.logger != [] and "mlflow" not in names and _logs_to_azureml():
+        names = [*names, "mlflow"]
     brought = [] if theirs is True else _as_list(theirs)
     return [*(_make_logger(name, run.folder, run.container) for name in names), *brought]
+
+
+def _logs_to_azureml() -> bool:
+    """Tell whether this is a job of AzureML whose environment can send metrics to the workspace."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    if uri is None or _AZUREML_RUN not in os.environ:
+        return False
+    lacks_plugin = uri.startswith("azureml:") and not entry_points(group="mlflow.tracking_store", name="azureml")
+    if lacks_plugin or importlib.util.find_spec("mlflow") is None:
+        log.warning("metrics go to the run folder, not to the AzureML workspace: its environment lacks azureml-mlflow")
+        return False
+    return True
 
 
 def _make_logger(name: str, folder: RunFolder, container: LightningContainer) -> Logger:
@@ -329,7 +348,8 @@ def _make_logger(name: str, folder: RunFolder, container: LightningContainer) ->
         from pytorch_lightning.loggers import MLFlowLogger
 
         uri = os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{folder.path / 'mlflow.db'}")
-        return MLFlowLogger(experiment_name=model, run_name=folder.path.name, tracking_uri=uri)
+        job = os.environ.get(_AZUREML_RUN) if "MLFLOW_TRACKING_URI" in os.environ else None  # it is a run there already
+        return MLFlowLogger(experiment_name=model, run_name=folder.path.name, tracking_uri=uri, run_id=job)
     from pytorch_lightning.loggers import TensorBoardLogger
 
     return TensorBoardLogger(folder.path, name="tensorboard", version="")

@@ -2,15 +2,7 @@
 
 import importlib.util
 import logging
-import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +18,7 @@ from runner.run_folder import RunFolder
 from runner.run_seal import check_run
 from runner.run_state import Run
 from runner.saliency.storage import SaliencyFolder
+from tests import mlflow_samples
 from tests.saliency_samples import Sample, make_run
 
 CONTAINERS = Path(__file__).parent / "containers"
@@ -121,34 +114,9 @@ def test_a_logger_that_fails_is_a_warning_and_the_others_get_theirs(
 
 @pytest.fixture(scope="module")
 def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server on a free port of this machine, with its own database and artifacts."""
-    folder = tmp_path_factory.mktemp("mlflow")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [
-        sys.executable, "-m", "mlflow", "server", "--host=127.0.0.1", f"--port={port}", "--workers=1",
-        f"--backend-store-uri=sqlite:///{folder}/mlflow.db", f"--artifacts-destination={folder}/artifacts",
-    ]  # fmt: skip
-    environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with (folder / "log.txt").open("wb") as log:
-        server = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
-    address = f"http://127.0.0.1:{port}"
-    try:
-        _wait_until_healthy(address, server, folder / "log.txt")
+    """A server that all tests here share."""
+    with mlflow_samples.mlflow_server(tmp_path_factory.mktemp("mlflow")) as address:
         yield address
-    finally:
-        server.terminate()
-        server.wait(30)
-
-
-def _wait_until_healthy(address: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
-    end = time.monotonic() + 150
-    while time.monotonic() < end and server.poll() is None:
-        with suppress(urllib.error.URLError, OSError), urllib.request.urlopen(f"{address}/health", timeout=1):
-            return
-        time.sleep(0.2)
-    raise AssertionError(f"the MLflow server did not start:\n{log.read_text()}")
 
 
 @needs_mlflow

@@ -15,8 +15,12 @@ class DatasetParams(param.Parameterized):
     local_dataset = path_parameter(doc="Folder of the data set.")
     extra_local_dataset_paths = param.List(default=[], item_type=Path, doc="Folders of further data sets.")
     azure_dataset_id = param.String(
-        default="", doc="Name of the data set in the cloud, kept for InnerEye containers; unused on a local machine."
+        default="",
+        doc="With --azureml: what is mounted as local_dataset, a folder in the workspace's blob storage, NAME:VERSION "
+        "or NAME@LABEL of a data asset, or a URI. Unused on a local machine.",
     )
     extra_azure_dataset_ids = param.List(
-        default=[], item_type=str, doc="Names of further data sets in the cloud; unused on a local machine."
+        default=[],
+        item_type=str,
+        doc="With --azureml: what is mounted as extra_local_dataset_paths. Unused on a local machine.",
     )
