@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -15,13 +15,13 @@ from typing import Any, NoReturn
 
 from runner.atomic_files import finite
 from runner.command_line import OPTIONS, Request, parse_command_line, program_name
+from runner.commands import COMMANDS
 from runner.environment import redact_urls
 from runner.errors import (
     EXIT_DONE,
     EXIT_FAILED,
     EXIT_INTERRUPTED,
     EXIT_USAGE,
-    RunFailedError,
     RunInterrupted,
     RunnerError,
     UsageError,
@@ -94,9 +94,10 @@ def _dispatch(request: Request, argv: Sequence[str], outcome: dict[str, Any]) ->
     if request.version:
         print(__version__)
         return EXIT_DONE
-    command = _COMMANDS.get("list" if request.list else request.command)
+    name = "list" if request.list else request.command
+    command = COMMANDS.get(name or "")
     has_container = command is None and (request.model is not None or bool(request.config))
-    if request.help and command is not _runs and not has_container:
+    if request.help and name != "runs" and not has_container:
         from runner.help_text import program_help
 
         print(program_help(program_name()))
@@ -105,6 +106,10 @@ def _dispatch(request: Request, argv: Sequence[str], outcome: dict[str, Any]) ->
         raise UsageError("--launcher and --slurm_... are for runs and sweeps: --launcher=slurm --slurm_time=60.")
     if command is not None:
         return command(request)
+    return _work_with_container(request, argv, outcome)
+
+
+def _work_with_container(request: Request, argv: Sequence[str], outcome: dict[str, Any]) -> int:
     if request.help or request.print_config:
         return _show_container(request)
     if request.model is None and not request.config and request.resume is None:
@@ -188,65 +193,6 @@ def _azureml(request: Request) -> int:
     return EXIT_DONE
 
 
-def _work(request: Request) -> int:
-    from runner.sweep.command import work
-
-    return work(request)
-
-
-def _queue(request: Request) -> int:
-    from runner.sweep.queue_commands import queue_command
-
-    try:
-        print(queue_command(request.arguments, _outputs(request)))
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise RunFailedError(f"The queue cannot be changed: {error}.") from error
-    return EXIT_DONE
-
-
-def _runs(request: Request) -> int:
-    from runner.browser.command import runs_command, runs_help
-
-    if request.help:
-        print(runs_help(program_name()))
-        return EXIT_DONE
-    lines, is_good = runs_command(request, _outputs(request))
-    print("\n".join(lines))
-    return EXIT_DONE if is_good else EXIT_FAILED
-
-
-def _report(request: Request) -> int:
-    from runner.report_command import report_command
-    from runner.run_record import shown
-    from runner.shown import printable
-
-    page = report_command(request.arguments[0], _outputs(request), opens=request.open)
-    print(printable(str(shown(page)), 5000))
-    return EXIT_DONE
-
-
-def _completion(request: Request) -> int:
-    from runner.completion import candidates, completion_script
-
-    if request.arguments[0] != "--candidates":
-        print(completion_script(request.arguments[0]))
-    elif lines := candidates(*request.arguments[1:]):
-        print("\n".join(lines))
-    return EXIT_DONE
-
-
-def _trial(request: Request) -> int:
-    from runner.sweep.command import trial
-
-    return trial(*request.arguments)
-
-
-def _outputs(request: Request) -> Path:
-    return Path(request.output_to or "outputs").expanduser().absolute()
-
-
 def _plan_fields(request: Request) -> dict[str, Any]:
     return {
         "model": request.model,
@@ -291,42 +237,6 @@ def _show_container(request: Request) -> int:
     return EXIT_DONE
 
 
-def _list(request: Request) -> int:
-    from runner.container_loader import scan_folder, shown_path
-
-    folder = Path(request.containers or "containers").absolute()
-    if not folder.is_dir():
-        raise UsageError(f"There is no folder {folder} to look for containers in; name another with --containers.")
-    scan = scan_folder(folder)
-    rows = [(found.name, f"{shown_path(found.file)}:{found.line}", found.summary) for found in scan.containers]
-    widths = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
-    for name, place, summary in sorted(rows):
-        print(f"{name:<{widths[0]}}  {place:<{widths[1]}}  {summary}".rstrip())
-    for file, reason in scan.unreadable.items():
-        print(f"warning: could not read {shown_path(file)}: {reason}", file=sys.stderr)
-    if not rows:
-        print(f"There are no containers below {folder}; {program_name()} new MyContainer writes one.", file=sys.stderr)
-    return EXIT_DONE
-
-
-def _new(request: Request) -> int:
-    from runner.container_loader import shown_path
-    from runner.scaffold import new_container
-
-    name = request.arguments[0]
-    for path in new_container(name, Path(request.containers or "containers"), Path("tests")):
-        print(f"wrote {shown_path(path)}")
-    print(f"Run it: {program_name()} --model={name}")
-    return EXIT_DONE
-
-
-def _doctor(request: Request) -> int:
-    del request
-    from runner.doctor import doctor
-
-    return doctor(sys.stdout)
-
-
 def _print_error(message: str, outcome: dict[str, Any]) -> None:
     message = escaped(redact_urls(message))
     outcome["error"] = message
@@ -357,16 +267,3 @@ def _print_traceback(error: BaseException | None) -> None:
 def _is_machinery(file: str, here: str) -> bool:
     packages = ("/importlib/", "/pytorch_lightning/", "/lightning_fabric/", "/torch/")
     return file.startswith((here, "<frozen importlib")) or any(package in file for package in packages)
-
-
-_COMMANDS: dict[str, Callable[[Request], int]] = {
-    "list": _list,
-    "new": _new,
-    "doctor": _doctor,
-    "queue": _queue,
-    "work": _work,
-    "runs": _runs,
-    "report": _report,
-    "completion": _completion,
-    "trial": _trial,
-}

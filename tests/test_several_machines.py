@@ -33,7 +33,7 @@ class Machines:
     def start(self, folder: Path, node: int, *argv: str, **environment: str) -> Program:
         """Start the program on a machine."""
         variables = {"MASTER_ADDR": self.address, "NODE_RANK": str(node)} | self.variables | environment
-        return start(folder, *argv, first=self.first[node], **variables)
+        return start(folder, *argv, first=self.first[node], separate=False, **variables)
 
 
 @pytest.fixture(scope="module")
