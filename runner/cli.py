@@ -51,14 +51,16 @@ def console_main() -> NoReturn:
 
 def main(argv: Sequence[str]) -> int:
     """Run the program and return its exit code: 0 done, 1 failed, 2 usage, 130 Ctrl-C, 143 SIGTERM."""
+    from runner.places import find_place
     from runner.process_state import return_to_launch_folder
 
     return_to_launch_folder()
+    is_first = find_place().is_first  # one of several processes speaks for all
     outcome: dict[str, Any] = {"state": "failed", "model": None, "folder": None, "metrics": {}, "phases": {}}
-    wants_json = "--json" in argv
+    wants_json = is_first and "--json" in argv
     try:
         request = parse_command_line(argv)
-        wants_json = request.json
+        wants_json = is_first and request.json
         code = _dispatch(request, argv, outcome)
         outcome["state"] = "completed" if code == EXIT_DONE else "failed"
     except UserCodeError as error:

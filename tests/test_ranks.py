@@ -39,9 +39,11 @@ def results(folder: Path) -> dict[str, Any]:
 
 def test_shared_test_and_maps(alone: Path, tmp_path: Path) -> None:
     """Each item once: the means, the predictions in their order, and every bit of the maps."""
-    output = run(tmp_path, *two(alone, "--test_on_all_devices=True"))
+    output = run(tmp_path, *two(alone, "--test_on_all_devices=True", "--json"))
     folder = run_folder(tmp_path)
-    assert "test_on_all_devices" not in output.split("set:")[1].partition("\n")[2]
+    [said] = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+    assert (said["state"], said["folder"]) == ("completed", str(folder))
+    assert "one device tests" not in output
     expected, found = (results(each)["test"] for each in (alone, folder))
     assert found["num_items"] == 23
     assert found["metrics"] == pytest.approx(expected["metrics"], rel=1e-5)
