@@ -10,7 +10,7 @@ from runner.version import __version__
 if TYPE_CHECKING:
     from runner.browser.listing import runs
     from runner.container import LightningContainer
-    from runner.experiment import RunResult, run
+    from runner.experiment import RunResult
     from runner.modules import InnerEyeInference, LightningModuleWithOptimizer, ModelExecutionMode
     from runner.params import (
         DatasetParams,
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         TrainerParams,
         WorkflowParams,
     )
+    from runner.run_function import run
     from runner.saliency.direct import explain
 
 _HOMES = {
@@ -31,7 +32,7 @@ _HOMES = {
     "ModelExecutionMode": "runner.modules",
     "RunResult": "runner.experiment",
     "explain": "runner.saliency.direct",
-    "run": "runner.experiment",
+    "run": "runner.run_function",
     "runs": "runner.browser.listing",
     "WorkflowParams": "runner.params",
     "DatasetParams": "runner.params",

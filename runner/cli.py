@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -15,13 +15,13 @@ from typing import Any, NoReturn
 
 from runner.atomic_files import finite
 from runner.command_line import OPTIONS, Request, parse_command_line, program_name
+from runner.commands import COMMANDS
 from runner.environment import redact_urls
 from runner.errors import (
     EXIT_DONE,
     EXIT_FAILED,
     EXIT_INTERRUPTED,
     EXIT_USAGE,
-    RunFailedError,
     RunInterrupted,
     RunnerError,
     UsageError,
@@ -51,14 +51,16 @@ def console_main() -> NoReturn:
 
 def main(argv: Sequence[str]) -> int:
     """Run the program and return its exit code: 0 done, 1 failed, 2 usage, 130 Ctrl-C, 143 SIGTERM."""
+    from runner.places import find_place
     from runner.process_state import return_to_launch_folder
 
     return_to_launch_folder()
+    is_first = find_place().is_first  # one of several processes speaks for all
     outcome: dict[str, Any] = {"state": "failed", "model": None, "folder": None, "metrics": {}, "phases": {}}
-    wants_json = "--json" in argv
+    wants_json = is_first and "--json" in argv
     try:
         request = parse_command_line(argv)
-        wants_json = request.json
+        wants_json = is_first and request.json
         code = _dispatch(request, argv, outcome)
         outcome["state"] = "completed" if code == EXIT_DONE else "failed"
     except UserCodeError as error:
@@ -94,43 +96,67 @@ def _dispatch(request: Request, argv: Sequence[str], outcome: dict[str, Any]) ->
     if request.version:
         print(__version__)
         return EXIT_DONE
-    command = _COMMANDS.get("list" if request.list else request.command)
+    name = "list" if request.list else request.command
+    command = COMMANDS.get(name or "")
     has_container = command is None and (request.model is not None or bool(request.config))
-    if request.help and command is not _runs and not has_container:
+    if request.help and name != "runs" and not has_container:
         from runner.help_text import program_help
 
         print(program_help(program_name()))
         return EXIT_DONE
+    if (request.slurm and request.launcher != "slurm") or (request.launcher and command is not None):
+        raise UsageError("--launcher and --slurm_... are for runs and sweeps: --launcher=slurm --slurm_time=60.")
     if command is not None:
         return command(request)
+    return _work_with_container(request, argv, outcome)
+
+
+def _work_with_container(request: Request, argv: Sequence[str], outcome: dict[str, Any]) -> int:
     if request.help or request.print_config:
         return _show_container(request)
     if request.model is None and not request.config and request.resume is None:
         request = _with_default_model(request)
     if any(getattr(request, name) for name in OPTIONS if name.startswith("azureml")):
         return _azureml(request)
-    if request.sweep or request.enqueue or _resumes_sweep(request):
-        return _sweep(request, argv, outcome)
-    _refuse_other_options(request)
-    return _run(request, argv, outcome)
+    is_sweep = bool(request.sweep or request.enqueue or _resumes_sweep(request))
+    if not is_sweep:
+        _refuse_other_options(request)
+    if request.launcher is not None:
+        return _launch(request, argv, outcome, is_sweep=is_sweep)
+    if request.saliency_part is not None:
+        from runner.saliency_part import saliency_part
+
+        return saliency_part(request, _plan_fields(request) | {"command_line": [sys.argv[0], *argv]}, outcome)
+    return (_sweep if is_sweep else _run)(request, argv, outcome)
+
+
+def _launch(request: Request, argv: Sequence[str], outcome: dict[str, Any], *, is_sweep: bool) -> int:
+    from runner.launcher.command import launch
+    from runner.preparation import Plan
+
+    plan = Plan(**_plan_fields(request), command_line=[sys.argv[0], *argv])
+    kind = "sweep" if is_sweep else "folder"
+    outcome.update({"model": request.model, kind: None})
+    return launch(request, plan, is_sweep=is_sweep, on_folder=lambda folder: outcome.update({kind: folder}))
 
 
 def _run(request: Request, argv: Sequence[str], outcome: dict[str, Any]) -> int:
     from runner.experiment import execute
     from runner.log_setup import console_logging
     from runner.outcome import result_lines
+    from runner.places import find_place
     from runner.preparation import Plan
-    from runner.process_state import joined_run_folder
 
     outcome["model"] = request.model
-    quiet = request.quiet or joined_run_folder() is not None
+    place = find_place()
+    quiet = request.quiet or not place.is_first
     with console_logging(request.log_level, quiet=quiet) as context:
         plan = Plan(**_plan_fields(request), command_line=[sys.argv[0], *argv])
         result = execute(plan, context, on_folder=lambda folder: outcome.update(folder=folder))
     outcome.update(
         state=result.state, model=result.model, folder=result.folder, metrics=result.metrics, phases=result.phases
     )
-    if joined_run_folder() is None:
+    if place.is_first:
         print("\n".join(result_lines(result.model, RunFolder(result.folder))))
     return EXIT_DONE
 
@@ -146,6 +172,9 @@ def _refuse_other_options(request: Request) -> None:
             raise UsageError(f"--{name} is for sweeps: add --sweep.")
     if request.open:
         raise UsageError("--open is for the command report.")
+    if (request.dry_run or request.saliency_parts) and not request.launcher:
+        name = "dry_run" if request.dry_run else "saliency_parts"
+        raise UsageError(f"--{name} is for sweeps and launchers: add --sweep or --launcher=slurm.")
 
 
 def _sweep(request: Request, argv: Sequence[str], outcome: dict[str, Any]) -> int:
@@ -164,65 +193,6 @@ def _azureml(request: Request) -> int:
 
     print("\n".join(run_in_azureml(request, Plan(**_plan_fields(request)))))
     return EXIT_DONE
-
-
-def _work(request: Request) -> int:
-    from runner.sweep.command import work
-
-    return work(request)
-
-
-def _queue(request: Request) -> int:
-    from runner.sweep.queue_commands import queue_command
-
-    try:
-        print(queue_command(request.arguments, _outputs(request)))
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise RunFailedError(f"The queue cannot be changed: {error}.") from error
-    return EXIT_DONE
-
-
-def _runs(request: Request) -> int:
-    from runner.browser.command import runs_command, runs_help
-
-    if request.help:
-        print(runs_help(program_name()))
-        return EXIT_DONE
-    lines, is_good = runs_command(request, _outputs(request))
-    print("\n".join(lines))
-    return EXIT_DONE if is_good else EXIT_FAILED
-
-
-def _report(request: Request) -> int:
-    from runner.report_command import report_command
-    from runner.run_record import shown
-    from runner.shown import printable
-
-    page = report_command(request.arguments[0], _outputs(request), opens=request.open)
-    print(printable(str(shown(page)), 5000))
-    return EXIT_DONE
-
-
-def _completion(request: Request) -> int:
-    from runner.completion import candidates, completion_script
-
-    if request.arguments[0] != "--candidates":
-        print(completion_script(request.arguments[0]))
-    elif lines := candidates(*request.arguments[1:]):
-        print("\n".join(lines))
-    return EXIT_DONE
-
-
-def _trial(request: Request) -> int:
-    from runner.sweep.command import trial
-
-    return trial(*request.arguments)
-
-
-def _outputs(request: Request) -> Path:
-    return Path(request.output_to or "outputs").expanduser().absolute()
 
 
 def _plan_fields(request: Request) -> dict[str, Any]:
@@ -269,42 +239,6 @@ def _show_container(request: Request) -> int:
     return EXIT_DONE
 
 
-def _list(request: Request) -> int:
-    from runner.container_loader import scan_folder, shown_path
-
-    folder = Path(request.containers or "containers").absolute()
-    if not folder.is_dir():
-        raise UsageError(f"There is no folder {folder} to look for containers in; name another with --containers.")
-    scan = scan_folder(folder)
-    rows = [(found.name, f"{shown_path(found.file)}:{found.line}", found.summary) for found in scan.containers]
-    widths = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
-    for name, place, summary in sorted(rows):
-        print(f"{name:<{widths[0]}}  {place:<{widths[1]}}  {summary}".rstrip())
-    for file, reason in scan.unreadable.items():
-        print(f"warning: could not read {shown_path(file)}: {reason}", file=sys.stderr)
-    if not rows:
-        print(f"There are no containers below {folder}; {program_name()} new MyContainer writes one.", file=sys.stderr)
-    return EXIT_DONE
-
-
-def _new(request: Request) -> int:
-    from runner.container_loader import shown_path
-    from runner.scaffold import new_container
-
-    name = request.arguments[0]
-    for path in new_container(name, Path(request.containers or "containers"), Path("tests")):
-        print(f"wrote {shown_path(path)}")
-    print(f"Run it: {program_name()} --model={name}")
-    return EXIT_DONE
-
-
-def _doctor(request: Request) -> int:
-    del request
-    from runner.doctor import doctor
-
-    return doctor(sys.stdout)
-
-
 def _print_error(message: str, outcome: dict[str, Any]) -> None:
     message = escaped(redact_urls(message))
     outcome["error"] = message
@@ -335,16 +269,3 @@ def _print_traceback(error: BaseException | None) -> None:
 def _is_machinery(file: str, here: str) -> bool:
     packages = ("/importlib/", "/pytorch_lightning/", "/lightning_fabric/", "/torch/")
     return file.startswith((here, "<frozen importlib")) or any(package in file for package in packages)
-
-
-_COMMANDS: dict[str, Callable[[Request], int]] = {
-    "list": _list,
-    "new": _new,
-    "doctor": _doctor,
-    "queue": _queue,
-    "work": _work,
-    "runs": _runs,
-    "report": _report,
-    "completion": _completion,
-    "trial": _trial,
-}

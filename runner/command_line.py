@@ -55,6 +55,11 @@ OPTIONS = {
     "model_configs_namespace": Option("Package to look for containers in, before the folder.", "pkg.sub"),
     "config": Option("YAML file with values, or its bare name in configs/; may be repeated, later wins.", "FILE", True),
     "resume": Option("Go on with the run in this folder: finish only what is missing.", "FOLDER"),
+    "saliency_part": Option(
+        "With --resume: make only the saliency maps of this part of the data, such as 3/16, and stop. Parts may run at "
+        "the same time; a last --resume alone puts them together.",
+        "NUMBER/COUNT",
+    ),
     "output_to": Option("Make the run folder here instead of ./outputs.", "FOLDER"),
     "sweep": Option(
         "Run many trials: NAME=VALUES such as l_rate=1e-4,1e-3 or log(1e-4,1e-1), a YAML file, or alone for the "
@@ -81,7 +86,13 @@ OPTIONS = {
     "new": Option("Sweeps: start another one, even if there is one with the same settings."),
     "extend": Option("Sweeps: add to the newest sweep of the container, or to the one in --resume."),
     "enqueue": Option("Put the run or the sweep into the queue for the command work, and stop."),
-    "dry_run": Option("Sweeps: print what would be run, and stop."),
+    "dry_run": Option("Print what a sweep would run, or what a launcher would submit, and stop."),
+    "launcher": Option(
+        "slurm: submit the run, or the workers of a sweep, as Slurm jobs; --slurm_time=60 --slurm_partition=gpu and "
+        "any other option of sbatch say how. local: try that out in the background of this machine.",
+        "NAME",
+    ),
+    "saliency_parts": Option("With --launcher=slurm: explain the data in so many jobs, and merge the maps.", "NUMBER"),
     "azureml": Option("Run it as a job in AzureML; with --dry_run only write job.yml."),
     "azureml_workspace": Option(
         "AzureML: SUBSCRIPTION/RESOURCE_GROUP/NAME, or a config.json (default: the one here or above).", "NAME"
@@ -113,6 +124,9 @@ COMMAND_OPTIONS = {
 }
 """Options that only one command has; elsewhere a container may have a parameter of the same name."""
 
+SLURM_PREFIX = "slurm_"
+"""What options begin with that are meant for ``sbatch``."""
+
 
 @dataclass(frozen=True)
 class Override:
@@ -135,6 +149,7 @@ class Request:
     model_configs_namespace: str | None = None
     config: tuple[str, ...] = ()
     resume: str | None = None
+    saliency_part: str | None = None
     output_to: str | None = None
     sweep: tuple[str, ...] = ()
     """Files and ``NAME=VALUES``; empty texts for ``--sweep`` alone."""
@@ -157,6 +172,10 @@ class Request:
     extend: bool = False
     enqueue: bool = False
     dry_run: bool = False
+    launcher: str | None = None
+    saliency_parts: str | None = None
+    slurm: tuple[tuple[str, str | None], ...] = ()
+    """Options of ``sbatch`` without their prefix, as they were typed; None for a bare one."""
     azureml: bool = False
     azureml_workspace: str | None = None
     azureml_compute: str | None = None
@@ -214,7 +233,14 @@ def parse_command_line(argv: Sequence[str]) -> Request:
             overrides[option.name] = option
     if "log_level" in values:
         values["log_level"] = _log_level(values["log_level"])
-    return Request(command=command, arguments=positional, overrides=tuple(overrides.values()), **values)
+    of_slurm = [each for name, each in overrides.items() if name.startswith(SLURM_PREFIX)]
+    return Request(
+        command=command,
+        arguments=positional,
+        overrides=tuple(each for each in overrides.values() if each not in of_slurm),
+        slurm=tuple((each.name.removeprefix(SLURM_PREFIX), each.value) for each in of_slurm),
+        **values,
+    )
 
 
 def _split(argv: Sequence[str]) -> tuple[str, tuple[str, ...], list[Override]]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from runner.command_line import OPTIONS, Override
+from runner.command_line import OPTIONS, SLURM_PREFIX, Override
 from runner.config_files import ConfigValue
 from runner.container import LightningContainer, MisspeltParameterError
 from runner.environment import HIDDEN, is_secret
@@ -108,6 +108,10 @@ def refuse_collisions(cls: type[LightningContainer]) -> None:
         ParameterError: there is one; both are named.
     """
     for name in cls.param:
+        if name.startswith(SLURM_PREFIX):
+            raise ParameterError(
+                f"{cls.__name__}.{name} begins as the options for Slurm do. Give the parameter another name."
+            )
         if name in OPTIONS:
             raise ParameterError(
                 f"{cls.__name__}.{name} has the name of the program's own option --{name} ({OPTIONS[name].doc}) "

@@ -9,21 +9,24 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner.atomic_files import link_or_copy
 from runner.container import LightningContainer
 from runner.environment import redact
-from runner.errors import CheckpointError, RunFailedError, RunInterrupted, TrialPrunedError
-from runner.log_setup import FILE_ONLY, RunContext, console_logging, log_to_file
+from runner.errors import RunFailedError, RunInterrupted, TrialPrunedError
+from runner.log_setup import FILE_ONLY, RunContext, log_to_file
+from runner.places import Place, find_place
 from runner.preparation import Plan, Prepared, prepare
-from runner.process_state import joined_run_folder, run_environment
+from runner.process_state import run_environment
 from runner.run_folder import RunFolder
 from runner.run_record import record, record_found, resume_command, say_outcome, warn_if_untested
 from runner.run_seal import unseal_run
+from runner.run_setup import find_resume_checkpoint, set_up
 from runner.status_file import StatusFile
 from runner.stop_signals import StopSignals, say
+from runner.taking_part import take_part
 from runner.usage import Usage
 
 if TYPE_CHECKING:
+    from runner.rendezvous import Rendezvous
     from runner.run_state import Run
 
 log = logging.getLogger(__name__)
@@ -59,52 +62,6 @@ class RunResult:
         return notebook_html(RunFolder(self.folder))
 
 
-def run(
-    model: str | type[LightningContainer] | None = None,
-    *,
-    containers: str | Path = "containers",
-    config: str | Path | Sequence[str | Path] = (),
-    resume: str | Path | None = None,
-    output_to: str | Path | None = None,
-    quiet: bool = False,
-    log_level: str = "INFO",
-    **values: Any,
-) -> RunResult:
-    """Run a container from Python: the same as ``python runner.py --model=... --name=value``.
-
-    ``sys.argv`` is not read; working directory, environment, signal handlers and logging are as before afterwards.
-
-    Args:
-        model: Name of a container, or its class.
-        containers: Folder to look for the name in.
-        config: Configuration file or files.
-        resume: Run folder to go on with.
-        output_to: Folder for the run folder, instead of ``outputs``.
-        quiet: Print warnings and errors only.
-        log_level: Least level to print.
-        **values: Values of the container's parameters.
-
-    Raises:
-        UsageError: something about the arguments is wrong; nothing was started.
-        RunFailedError: the run could not do what was asked. Exceptions of user code come through as they are.
-        KeyboardInterrupt: Ctrl-C stopped the run, which can be resumed.
-    """
-    files = [config] if isinstance(config, str | Path) else config
-    plan = Plan(
-        model=model,
-        containers=Path(containers),
-        config=[str(file) for file in files],
-        arguments=values,
-        resume=Path(resume) if resume is not None else None,
-        output_to=Path(output_to) if output_to is not None else None,
-    )
-    with console_logging(log_level.upper(), quiet=quiet) as context:
-        try:
-            return execute(plan, context)
-        except RunInterrupted as error:
-            raise KeyboardInterrupt from error
-
-
 def execute(plan: Plan, context: RunContext, on_folder: Callable[[Path], None] = lambda folder: None) -> RunResult:
     """Check everything, make or open the run folder, then run the phases in it.
 
@@ -121,9 +78,11 @@ def execute(plan: Plan, context: RunContext, on_folder: Callable[[Path], None] =
     from runner.reports.page import remove_report, report_and_seal
 
     prepared = prepare(plan)
-    joined = joined_run_folder()
-    if joined is not None:
-        return _run_as_other_rank(plan, prepared, RunFolder(joined), context)
+    place = find_place()
+    if not place.is_first:
+        folder = take_part(plan, prepared, place, context)
+        return RunResult("completed", prepared.name, folder.path, {}, {})
+    meeting = _meeting(prepared, place)
     if plan.trial is not None:
         folder = plan.trial.folder
     elif plan.resume is not None:
@@ -140,7 +99,7 @@ def execute(plan: Plan, context: RunContext, on_folder: Callable[[Path], None] =
                 with log_to_file(folder.log, context):
                     status = StatusFile(folder, prepared.name)
                     with status.heartbeat():
-                        return _run_recorded(plan, prepared, status, stop, context)
+                        return _run_recorded(plan, prepared, status, stop, context, meeting=meeting)
             finally:
                 report_and_seal(folder, plan.trial.other_files if plan.trial is not None else ())
     finally:
@@ -148,14 +107,31 @@ def execute(plan: Plan, context: RunContext, on_folder: Callable[[Path], None] =
             folder.unlock()
 
 
+def _meeting(prepared: Prepared, place: Place) -> Rendezvous | None:
+    """Return where this process, the first, meets those that somebody else starts; None where it starts them itself."""
+    if not place.is_started_outside and prepared.num_nodes == 1:
+        return None
+    from runner.rendezvous import Rendezvous
+
+    return Rendezvous(place, prepared.num_nodes)
+
+
 def _run_recorded(
-    plan: Plan, prepared: Prepared, status: StatusFile, stop: StopSignals, context: RunContext
+    plan: Plan,
+    prepared: Prepared,
+    status: StatusFile,
+    stop: StopSignals,
+    context: RunContext,
+    *,
+    meeting: Rendezvous | None,
 ) -> RunResult:
     """Run the phases; whatever happens, status.json and run.log say how it ended."""
     folder = status.folder
     try:
         with stop.installed(partial(_end_by_force, status, resume_command(folder))):
             stop.interruptible(record, plan, prepared, folder)
+            if meeting is not None:
+                stop.interruptible(meeting.send, folder.path)
             with run_environment(folder.path):
                 stop.interruptible(_run_phases, plan, prepared, status, stop, context)
     except RunInterrupted as error:
@@ -193,7 +169,7 @@ def _run_phases(plan: Plan, prepared: Prepared, status: StatusFile, stop: StopSi
     from runner.logger_uploads import upload
     from runner.phases import PHASES
 
-    run = _set_up(prepared, folder, stop)
+    run = set_up(prepared, folder, stop)
     run.on_epoch_finished = lambda epochs: status.update(epochs_finished=epochs)
     run.on_found_values = lambda values: record_found(prepared, folder, values)
     run.should_prune = plan.trial.should_prune if plan.trial is not None else None
@@ -224,52 +200,6 @@ def _run_phases(plan: Plan, prepared: Prepared, status: StatusFile, stop: StopSi
     upload(run)
 
 
-def _set_up(prepared: Prepared, folder: RunFolder, stop: StopSignals) -> Run:
-    """Seed, then call ``setup``, ``create_model`` and ``get_data_module`` in this order, in the run folder."""
-    from pytorch_lightning import LightningModule, seed_everything
-
-    from runner.modules import LightningModuleWithOptimizer
-    from runner.run_state import Run, checked_data_module
-
-    container = prepared.container
-    seed_everything(container.effective_random_seed, workers=True, verbose=False)
-    container.setup()
-    container.watch_reads()
-    model = container.create_model()
-    if not isinstance(model, LightningModule):
-        raise RunFailedError(f"{prepared.name}.create_model() returned a {type(model).__name__}, no LightningModule.")
-    for module in model.modules():
-        if isinstance(module, LightningModuleWithOptimizer):
-            module.use_parameters(container)
-    container._model = model
-    data = checked_data_module(container.get_data_module(), "get_data_module")
-    return Run(container, folder, model, data, stop=stop, set_by=prepared.values.origins)
-
-
-def _run_as_other_rank(plan: Plan, prepared: Prepared, folder: RunFolder, context: RunContext) -> RunResult:
-    """Take part in the training that the first process started; it does everything else alone."""
-    from runner.run_state import local_rank
-
-    context.rank, context.phase = local_rank(), "train"
-    stop = StopSignals()
-    with log_to_file(folder.log, context), stop.installed(), run_environment(folder.path):
-        from runner.ranks import as_other_rank
-
-        with as_other_rank(folder, context.rank):
-            stop.interruptible(_train_as_other_rank, plan, prepared, folder, stop)
-    return RunResult("completed", prepared.name, folder.path, {}, {"train": "completed"})
-
-
-def _train_as_other_rank(plan: Plan, prepared: Prepared, folder: RunFolder, stop: StopSignals) -> None:
-    from runner.phases.training import train
-
-    run = _set_up(prepared, folder, stop)
-    run.should_prune = plan.trial.should_prune if plan.trial is not None else None
-    if folder.read_status().get("attempts", 1) > 1:
-        run.resume_checkpoint = _resume_checkpoint(run)
-    train(run)
-
-
 def _find_resume_point(run: Run, status: StatusFile, changed: frozenset[str]) -> None:
     """Decide where training goes on, and reopen phases that have more to do than when they were completed."""
     from runner.metrics_table import drop_rows
@@ -283,40 +213,12 @@ def _find_resume_point(run: Run, status: StatusFile, changed: frozenset[str]) ->
         status.reopen("inference")
     if status.phases.get("train", {}).get("state") == "completed":
         return
-    run.resume_checkpoint = _resume_checkpoint(run)
+    run.resume_checkpoint = find_resume_checkpoint(run)
     if run.resume_checkpoint is not None:
         log.info("going on from %s", run.resume_checkpoint.relative_to(run.folder.path))
     elif run.container.train:
         log.info("no epoch was finished: training begins anew")
         drop_rows(run.folder.metrics, 0)
-
-
-def _resume_checkpoint(run: Run) -> Path | None:
-    """Return the checkpoint to go on from.
-
-    The middle of an epoch, where a signal stopped the run, saves time; but the data of the rest of the epoch comes in
-    another order then. With ``deterministic`` the epoch is done again, so that the result has the same bits.
-    """
-    from runner.checkpoint_files import check_checkpoint_file
-
-    folder, damaged = run.folder, []
-    candidates = [folder.last_checkpoint, folder.previous_checkpoint]
-    if not run.container.deterministic:
-        candidates.insert(0, folder.interrupted_checkpoint)
-    for path in filter(Path.is_file, candidates):
-        try:
-            check_checkpoint_file(path)
-        except CheckpointError as error:
-            log.warning("%s", error)
-            damaged.append(path)
-            continue
-        if path == folder.previous_checkpoint:
-            link_or_copy(path, folder.last_checkpoint)  # training takes it for that from here
-            return folder.last_checkpoint
-        return path
-    if damaged:
-        raise CheckpointError(f"All checkpoints of {folder.path} to go on from are damaged; start another run.")
-    return None
 
 
 def _enter(context: RunContext, status: StatusFile, phase: str) -> None:

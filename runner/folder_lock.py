@@ -10,12 +10,13 @@ import threading
 import time
 import uuid
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from runner.atomic_files import write_text
 from runner.foreign_files import open_file
+from runner.slurm_jobs import own_job, owner_lives
 from runner.stop_signals import say
 
 LOCK_NAME = ".lock"
@@ -48,7 +49,7 @@ class FolderLock:
 
     On a local disk it is ``flock``: no clock, process number or time stamp says whether the owner lives. Network file
     systems get a lease besides: a file with a counter that the owner renews. Who waits judges it by its own monotonic
-    clock.
+    clock; but where the owner is part of a Slurm job, Slurm knows better whether it lives.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -147,6 +148,20 @@ def is_locked(folder: Path) -> bool:
     return False
 
 
+def at_work(folders: Iterable[Path]) -> list[Path]:
+    """Return those of *folders* that processes work in, without getting in their way.
+
+    Where leases tell, an owner that is not known to live is watched for as long as it may take until it renews its own.
+    """
+    leases = {folder: _read(folder / LEASE_NAME) for folder in folders}
+    while locked := [folder for folder in leases if is_locked(folder)]:
+        now = {folder: _read(folder / LEASE_NAME) for folder in locked}
+        if all(not now[folder] or now[folder] != leases[folder] for folder in locked):
+            return locked
+        time.sleep(RENEW_SECONDS / 2)
+    return []
+
+
 _seen: dict[Path, tuple[str, float]] = {}
 """Leases that :func:`is_locked` looked at, with what they said and since when."""
 
@@ -156,11 +171,20 @@ def _is_leased(lease: Path) -> bool:
     if not text:
         _seen.pop(lease, None)
         return False
+    lives = _owner_lives(text)
+    if lives is not None:
+        return lives
     before, since = _seen.get(lease, ("", 0.0))
     if text != before:
         _seen[lease] = (text, time.monotonic())
         return True
     return time.monotonic() - since <= LEASE_SECONDS
+
+
+def _owner_lives(text: str) -> bool | None:
+    """Return what Slurm says of the owner of a lease; None where it says nothing."""
+    words = text.split()
+    return owner_lives(words[2]) if len(words) == 3 else None
 
 
 class _Lease:
@@ -192,7 +216,7 @@ class _Lease:
 
     def _make(self) -> bool:
         temporary = self._path.with_name(f"{self._path.name}.{self._token}.tmp")
-        write_text(temporary, f"{self._token} 0\n")
+        write_text(temporary, self._text(0))
         try:
             os.link(temporary, self._path)
         except FileExistsError:
@@ -202,9 +226,12 @@ class _Lease:
         return True
 
     def _is_dead(self) -> bool:
-        """Watch the lease; if nobody renews it, put it aside."""
+        """Watch the lease, unless Slurm knows its owner; if nobody renews it, put it aside."""
         seen, since = _read(self._path), time.monotonic()
-        while time.monotonic() - since <= LEASE_SECONDS:
+        lives = _owner_lives(seen)
+        if lives:
+            return False
+        while lives is None and time.monotonic() - since <= LEASE_SECONDS:
             time.sleep(RENEW_SECONDS / 2)
             if _read(self._path) != seen:
                 return False
@@ -227,7 +254,7 @@ class _Lease:
             try:
                 if not self._is_ours():
                     break
-                write_text(self._path, f"{self._token} {counter}\n")
+                write_text(self._path, self._text(counter))
                 renewed = time.monotonic()
             except OSError:
                 if time.monotonic() - renewed > LEASE_SECONDS:
@@ -236,6 +263,9 @@ class _Lease:
             return
         say(f"{self._path}: another process has taken over, since this one could not renew its lease")
         os.kill(os.getpid(), signal.SIGTERM)
+
+    def _text(self, counter: int) -> str:
+        return f"{self._token} {counter} {own_job()}".rstrip() + "\n"
 
     def _is_ours(self) -> bool:
         return _read(self._path).startswith(self._token)

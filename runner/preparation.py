@@ -74,6 +74,12 @@ class Prepared:
         """The name of the container's class."""
         return type(self.container).__name__
 
+    @property
+    def num_nodes(self) -> int:
+        """How many machines the run needs."""
+        theirs = self.container.get_trainer_arguments() or {}
+        return int(theirs.get("num_nodes", self.container.num_nodes))
+
 
 def prepare(plan: Plan) -> Prepared:
     """Find the container, set its values, and check everything that can be checked without running anything.

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from runner.places import find_place
 from runner.run_folder import RUN_FOLDER_VARIABLE
 
 LAUNCH_FOLDER_VARIABLE = "LIGHTCASE_LAUNCH_FOLDER"
@@ -28,16 +29,9 @@ _VARIABLES = (
 )
 
 
-def joined_run_folder() -> Path | None:
-    """Return the run folder that another process of the same run made, or None in the first process."""
-    folder = os.environ.get(RUN_FOLDER_VARIABLE)
-    is_other_rank = os.environ.get("LOCAL_RANK", "0") != "0" or os.environ.get("NODE_RANK", "0") != "0"
-    return Path(folder) if folder and is_other_rank else None
-
-
 def return_to_launch_folder() -> None:
-    """In another process of a run, whose working directory is the run folder, go where the first one was started."""
-    if joined_run_folder() is not None:
+    """In a process that the first one of a run has started in the run folder, go where that was started."""
+    if find_place().joined is not None:
         os.chdir(os.environ[LAUNCH_FOLDER_VARIABLE])
 
 

@@ -4,35 +4,35 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import socket
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sized
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.utilities.distributed import _set_num_threads_if_needed
 from pytorch_lightning import Trainer
 from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 from pytorch_lightning.trainer.connectors.signal_connector import _SignalConnector
+from pytorch_lightning.trainer.states import RunningStage
+from torch import Tensor
+from torch.utils.data import IterableDataset
 
-from runner.atomic_files import write_text
 from runner.errors import RunFailedError, RunInterrupted, RunnerError
 from runner.folder_lock import is_locked
 from runner.log_setup import FILE_ONLY
+from runner.other_ranks import NOTICE_SECONDS, OtherRanks
+from runner.places import PHASE_VARIABLE, Place
+from runner.process_state import distributed_variables_restored
+from runner.rank_signs import FAILED, INTERRUPTED, RankSign
 from runner.run_folder import RunFolder
+from runner.run_state import Run
 from runner.stop_signals import StopSignals
 
 log = logging.getLogger(__name__)
-
-NOTICE_SECONDS = 10.0
-"""How long a process may take to notice by itself that another one has died, before it is ended by force."""
-
-LAST_WORDS_SECONDS = 5.0
-"""How long it waits for the others to end when it ends itself."""
 
 
 def agreed_signal(trainer: Trainer, number: int | None) -> int | None:
@@ -46,12 +46,49 @@ def agreed_signal(trainer: Trainer, number: int | None) -> int | None:
     return int(trainer.strategy.reduce(highest, reduce_op="max")) or None
 
 
-def prepare_ranks(trainer: Trainer, folder: RunFolder, stop: StopSignals) -> None:
-    """Let *trainer* leave signals to us, and start the other processes by a :class:`RankLauncher`."""
+def prepare_ranks(trainer: Trainer, folder: RunFolder, place: Place, stop: StopSignals) -> None:
+    """Let *trainer* leave signals to us, and start the other processes by a :class:`RankLauncher`.
+
+    Raises:
+        RunFailedError: other programs have started another number of processes than the Trainer has devices.
+    """
+    if place.world_size not in (None, trainer.world_size):
+        raise RunFailedError(
+            f"{place.world_size} processes were started, but devices and num_nodes make {trainer.world_size}."
+        )
     trainer._signal_connector = _NoSignals(trainer)
     launcher = trainer.strategy.launcher
     if isinstance(launcher, _SubprocessScriptLauncher):
-        trainer.strategy._launcher = RankLauncher(launcher, folder, stop)
+        trainer.strategy._launcher = RankLauncher(launcher, folder, place, stop)
+
+
+def each_item_once(trainer: Trainer) -> None:
+    """Let a test on several devices share the items as ``Trainer.predict`` does; Lightning's has some twice.
+
+    Raises, when the test begins:
+        RunFailedError: the data cannot be shared: a stream, or fewer items than processes.
+    """
+    connector = trainer._data_connector
+    prepare = connector._prepare_dataloader
+
+    def prepare_dataloader(loader: Any, shuffle: bool, mode: RunningStage) -> object:
+        del mode
+        items = getattr(loader, "dataset", None)
+        count = len(items) if isinstance(items, Sized) and not isinstance(items, IterableDataset) else None
+        if count is None or count < trainer.world_size:
+            what = "a stream" if count is None else f"{count} items among {trainer.world_size} processes"
+            raise RunFailedError(f"test_on_all_devices: {what} cannot be shared; test on one device.")
+        return prepare(loader, shuffle, RunningStage.PREDICTING)
+
+    connector._prepare_dataloader = prepare_dataloader  # type: ignore[method-assign,assignment]
+    reduce = trainer.strategy.reduce
+
+    def reduce_exactly(value: Any, *arguments: Any, **keywords: Any) -> Any:
+        """Lightning divides the counts of items too, and as whole numbers they lose what is after the point."""
+        is_count = isinstance(value, Tensor) and not value.is_floating_point()
+        return reduce(value.double() if is_count else value, *arguments, **keywords)
+
+    trainer.strategy.reduce = reduce_exactly  # type: ignore[method-assign,assignment]
 
 
 class _NoSignals(_SignalConnector):
@@ -69,91 +106,72 @@ class RankLauncher(_SubprocessScriptLauncher):
     inside a library, writes down the reason before it is ended.
     """
 
-    def __init__(self, launcher: _SubprocessScriptLauncher, folder: RunFolder, stop: StopSignals) -> None:
+    def __init__(self, launcher: _SubprocessScriptLauncher, folder: RunFolder, place: Place, stop: StopSignals) -> None:
         super().__init__(launcher.cluster_environment, launcher.num_processes, launcher.num_nodes)
         self._folder = folder
+        self._place = place
         self._stop = stop
 
     def launch(self, function: Callable[..., Any], *args: Any, trainer: Trainer | None = None, **kwargs: Any) -> Any:
-        """Start the other processes, then call *function* in this one."""
-        if self.cluster_environment.creates_processes_externally:
-            return super().launch(function, *args, trainer=trainer, **kwargs)
+        """Start the other processes of this machine, unless they are there, then call *function* in this one."""
+        del trainer
         self.cluster_environment.validate_settings(num_devices=self.num_processes, num_nodes=self.num_nodes)
-        _check_port()
-        self._call_children_scripts()
+        if not self.cluster_environment.creates_processes_externally:
+            _check_port()
+            self._start_others()
         _set_num_threads_if_needed(num_processes=self.num_processes)
-        is_over = threading.Event()
-        threading.Thread(target=self._watch, args=(is_over,), name="ranks", daemon=True).start()
+        with self._others().watched(self._stop):
+            return function(*args, **kwargs)
+
+    def share(self, phase: str, work: Callable[[], object]) -> None:
+        """Start the other processes of this machine, unless they are there, do this one's share, and wait for theirs.
+
+        Args:
+            phase: Its name.
+            work: What this process has to do, without talking to the others.
+
+        Raises:
+            RunFailedError: another process failed or was killed.
+            RunInterrupted: a signal stopped one.
+        """
+        if not self._place.is_started_outside and self._place.joined is None:
+            with distributed_variables_restored():
+                self._start_others()
+        others = self._others()
+        with others.watched(self._stop):
+            work()
+            others.wait_until_done(phase)
+
+    def _start_others(self) -> None:
+        os.environ[PHASE_VARIABLE] = self._folder.read_status()["phase"]
         try:
-            result = function(*args, **kwargs)
-        except Exception as error:
-            reason = self._reason_of_other() if _is_lost_connection(error) else None
-            if reason is None:
-                raise
-            raise reason from error
+            self._call_children_scripts()
         finally:
-            is_over.set()
-            self._end_others()
-            if sys.exception() is not None:
-                self._forget_last_words()
-        if self._died() is not None:  # this process has all that the run keeps
-            log.warning("after the training: %s", self._reason_of_other())
-        self._forget_last_words()
-        return result
+            del os.environ[PHASE_VARIABLE]
 
-    def _watch(self, is_over: threading.Event) -> None:
-        while self._died() is None:
-            if is_over.wait(0.2):
-                return
-        if not is_over.wait(NOTICE_SECONDS):
-            reason = self._reason_of_other()
-            is_stopped = isinstance(reason, RunInterrupted)
-            code = reason.exit_code if isinstance(reason, RunInterrupted | RunFailedError) else 1
-            self._forget_last_words()
-            self._stop.end_process(code, "interrupted" if is_stopped else "failed", str(reason))
+    def _others(self) -> OtherRanks:
+        """Return the processes that this one looks after: all in the first one, else those that it has started."""
+        world_size = self.num_processes * self.num_nodes
+        first = self._place.rank_among(self.num_processes) + 1
+        ranks = range(1, world_size) if self._place.is_first else range(first, first + len(self.procs))
+        return OtherRanks(self._folder.path, ranks, world_size, dict(enumerate(self.procs, first)))
 
-    def _died(self) -> tuple[int, int] | None:
-        """Return rank and exit code of the first process that has ended badly."""
-        return next(((rank, each.returncode) for rank, each in enumerate(self.procs, 1) if each.poll()), None)
 
-    def _ended(self) -> tuple[int, int] | None:
-        """Return rank and exit code of the first process that has ended at all."""
-        return next(((rank, 0) for rank, each in enumerate(self.procs, 1) if each.poll() is not None), None)
+def share_phase(run: Run, per_machine: int, phase: str, work: Callable[[], object]) -> None:
+    """Have all processes of the run work on a phase, this one too, and wait until they are done.
 
-    def _reason_of_other(self) -> RunInterrupted | RunFailedError | None:
-        """Return why another process ended; its connection closes a little before."""
-        end = time.monotonic() + LAST_WORDS_SECONDS
-        while (died := self._died() or self._ended()) is None:
-            if time.monotonic() > end:
-                return None
-            time.sleep(0.02)
-        rank, code = died
-        number = -code if code < 0 else code - 128
-        if number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            return RunInterrupted(number)
-        who = f"The process with rank {rank}, of {self.num_processes},"
-        if code < 0:
-            memory = ", maybe because memory ran out" if number == signal.SIGKILL else ""
-            return RunFailedError(f"{who} was killed by {signal.Signals(number).name}{memory}.")
-        words = self._folder.last_words(rank)
-        said = words.read_text(encoding="utf-8") if words.is_file() else f"it ended with exit code {code}"
-        return RunFailedError(f"{who} failed: {said}")
+    Args:
+        run: The run.
+        per_machine: How many processes each machine has.
+        phase: Its name.
+        work: What this process has to do, without talking to the others.
 
-    def _end_others(self) -> None:
-        """Wait for the others, and kill who does not end."""
-        end = time.monotonic() + LAST_WORDS_SECONDS
-        while any(each.poll() is None for each in self.procs):
-            if time.monotonic() > end:
-                log.debug("other processes are killed: they did not end")
-                self.kill(signal.SIGKILL)
-                break
-            time.sleep(0.02)
-        for each in self.procs:
-            each.wait()
-
-    def _forget_last_words(self) -> None:
-        for rank in range(1, self.num_processes):
-            self._folder.last_words(rank).unlink(missing_ok=True)
+    Raises:
+        RunFailedError: another process failed or was killed.
+        RunInterrupted: a signal stopped one.
+    """
+    lightnings = _SubprocessScriptLauncher(LightningEnvironment(), per_machine, run.container.num_nodes)
+    RankLauncher(lightnings, run.folder, run.place, run.stop).share(phase, work)
 
 
 def _check_port() -> None:
@@ -171,27 +189,23 @@ def _check_port() -> None:
             ) from None
 
 
-def _is_lost_connection(error: Exception) -> bool:
-    """Tell whether *error* comes from torch's communication, and thus maybe from another process."""
-    text = str(error)
-    return isinstance(error, torch.distributed.DistError) or (
-        isinstance(error, RuntimeError) and any(word in text for word in ("gloo", "NCCL", "Gloo", "nccl"))
-    )
-
-
 @contextmanager
-def as_other_rank(folder: RunFolder, rank: int) -> Iterator[None]:
-    """Take part as process *rank*: leave a last word for the first process, and do not outlive it."""
+def as_other_rank(folder: RunFolder, rank: int) -> Iterator[RankSign]:
+    """Take part as process *rank*: give signs of life, say at the end why it failed, and do not outlive the first."""
     thread = threading.Thread(target=_end_with_first, args=(folder,), name="first rank", daemon=True)
     thread.start()
-    try:
-        yield
-    except Exception as error:
-        logging.getLogger(FILE_ONLY).exception("failed")
-        said = str(error) if isinstance(error, RunnerError) else f"{type(error).__name__}: {error}"
-        with suppress(OSError):
-            write_text(folder.last_words(rank), said)
-        raise
+    sign = RankSign(folder.path, rank)
+    with sign.beating():
+        try:
+            yield sign
+        except RunInterrupted as error:
+            sign.say(state=INTERRUPTED, signal=error.signal_number)
+            raise
+        except Exception as error:
+            logging.getLogger(FILE_ONLY).exception("failed")
+            said = str(error) if isinstance(error, RunnerError) else f"{type(error).__name__}: {error}"
+            sign.say(state=FAILED, said=said)
+            raise
 
 
 def _end_with_first(folder: RunFolder) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from runner.atomic_files import sync_folder, write_json
 from runner.errors import RunFailedError, UsageError
-from runner.folder_lock import FolderLock
+from runner.folder_lock import FolderLock, at_work
 from runner.foreign_files import read_bytes
 
 RUN_FOLDER_VARIABLE = "LIGHTCASE_RUN_FOLDER"
@@ -70,18 +70,28 @@ class RunFolder:
             rest.unlink(missing_ok=True)
 
     def try_lock(self) -> bool:
-        """Take the folder as :meth:`lock` does; return False if another process has it."""
-        return self._lock.take()
+        """Take the folder as :meth:`lock` does; return False if another process has it, or makes a part of the maps."""
+        if self._lock.take():
+            if not self.saliency_parts_at_work:
+                return True
+            self._lock.give_back()
+        return False
 
     def lock(self) -> None:
         """Take the folder for this process until it ends; the kernel frees it, however that happens.
 
         Raises:
-            UsageError: another process has it.
+            UsageError: another process has it, or makes a part of the maps.
         """
         if not self.try_lock():
-            status = self.read_status()
-            raise UsageError(f"{self.path} is in use by process {status.get('pid')} on {status.get('host')}.")
+            if parts := self.saliency_parts_at_work:
+                raise UsageError(f"{self.path} is in use: saliency maps are being made, part {', '.join(parts)}.")
+            raise self.in_use()
+
+    def in_use(self) -> UsageError:
+        """Return what to say when another process has the folder."""
+        status = self.read_status()
+        return UsageError(f"{self.path} is in use by process {status.get('pid')} on {status.get('host')}.")
 
     def unlock(self) -> None:
         """Give the folder back."""
@@ -168,6 +178,16 @@ class RunFolder:
         return self.path / "saliency"
 
     @property
+    def saliency_parts(self) -> Path:
+        """Folder with a folder for each process that makes a part of the saliency maps: its lock, its log."""
+        return self.saliency / "parts"
+
+    @property
+    def saliency_parts_at_work(self) -> list[str]:
+        """The parts of the saliency maps that are being made at this moment, such as ``03-of-16``."""
+        return sorted(each.name for each in at_work(self.saliency_parts.glob("*-of-*")))
+
+    @property
     def contact_sheet(self) -> Path:
         """Picture of many saliency maps at once."""
         return self.saliency / "contact_sheet.png"
@@ -178,13 +198,14 @@ class RunFolder:
         return self.path / "wandb"
 
     @property
-    def digests(self) -> Path:
-        """The sha256 of all other files but those in :attr:`wandb`, once the run has come to an end."""
-        return self.path / "digests.json"
+    def jobs(self) -> Path:
+        """Folder of the jobs that were submitted to run it: what they print, and what submitit keeps."""
+        return self.path / "launcher"
 
-    def last_words(self, rank: int) -> Path:
-        """Why another process of the training failed; the first one reads and removes it."""
-        return self.path / f".rank{rank}.tmp"
+    @property
+    def digests(self) -> Path:
+        """The sha256 of all files but those in :attr:`wandb` and :attr:`jobs`, once the run has come to an end."""
+        return self.path / "digests.json"
 
     @property
     def report(self) -> Path:

@@ -56,7 +56,10 @@ def record_found(prepared: Prepared, folder: RunFolder, names: Iterable[str]) ->
 
 
 def _code_folder(container: LightningContainer) -> Path:
-    file = inspect.getsourcefile(type(container))
+    try:
+        file = inspect.getsourcefile(type(container))
+    except (OSError, TypeError):  # it was made in a notebook
+        file = None
     return Path(file).absolute().parent if file and Path(file).is_file() else Path.cwd()
 
 

@@ -180,9 +180,9 @@ def _is_whole_checkpoint(path: Path) -> bool:
 
 def files_of_run(root: Path) -> Iterator[tuple[str, Path]]:
     """Yield the files of a run below *root* by name, without following links."""
-    folder, wandb = RunFolder(root), RunFolder(root).wandb
+    folder = RunFolder(root)
     for parent, _, names in sorted(os.walk(root)):
-        if Path(parent).is_relative_to(wandb):
+        if any(map(Path(parent).is_relative_to, (folder.wandb, folder.jobs))):
             continue
         for each in sorted(names):
             path = Path(parent, each)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from runner.errors import RunFailedError
+from runner.places import Place
 from runner.stop_signals import StopSignals
 
 if TYPE_CHECKING:
@@ -37,21 +37,6 @@ def checked_data_module(data: Any, method: str) -> LightningDataModule | None:
     return data
 
 
-def is_global_rank_zero() -> bool:
-    """Tell whether this is the first process of all machines; known before there is a Trainer."""
-    return is_local_rank_zero() and int(os.environ.get("NODE_RANK", "0")) == 0
-
-
-def is_local_rank_zero() -> bool:
-    """Tell whether this is the first process of this machine; known before there is a Trainer."""
-    return local_rank() == 0
-
-
-def local_rank() -> int:
-    """Return the number of this process on its machine; known before there is a Trainer."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
-
-
 @dataclass
 class Run:
     """One run on its way through the phases. All paths are absolute; the working directory is the run folder."""
@@ -60,6 +45,8 @@ class Run:
     folder: RunFolder
     model: LightningModule
     data: LightningDataModule | None
+    place: Place = field(default_factory=Place)
+    """Which of the processes of the run this one is."""
     resume_checkpoint: Path | None = None
     """Where training goes on from, after ``--resume``."""
     extends: bool = False

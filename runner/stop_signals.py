@@ -32,6 +32,7 @@ WORDS_SECONDS = 2.0
 """How long writing down the reason may take then."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_NO_SIGNAL = b"\0"
 
 
 def _say_nothing(state: str, reason: str) -> None:
@@ -92,8 +93,9 @@ class StopSignals:
             yield
         finally:
             signal.set_wakeup_fd(before)
-            os.close(writer)  # which ends the thread
+            os.write(writer, _NO_SIGNAL)  # closing it would not end the thread: processes that were forked have it too
             thread.join()
+            os.close(writer)
             os.close(reader)
 
     def _watch(self, reader: int) -> None:
@@ -103,7 +105,7 @@ class StopSignals:
             if not select.select([reader], [], [], left)[0]:
                 self._end_by_force(first)
             numbers = os.read(reader, 1)
-            if not numbers:
+            if numbers == _NO_SIGNAL:
                 return
             if numbers[0] in _SIGNALS:
                 count += 1

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from importlib.metadata import entry_points
 from typing import Any
 
+import torch
 from lightning_fabric.plugins import CheckpointIO
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -24,7 +25,7 @@ from runner.errors import TrialPrunedError, UsageError, did_you_mean
 from runner.metric_modes import mode_of
 from runner.metrics_file import LearningRates, MetricsFile
 from runner.progress import progress_callback
-from runner.ranks import agreed_signal, prepare_ranks
+from runner.ranks import agreed_signal, each_item_once, prepare_ranks
 from runner.run_checkpoints import RunCheckpoints
 from runner.run_folder import RunFolder
 from runner.run_state import Run
@@ -71,16 +72,33 @@ def create_training_trainer(run: Run) -> Trainer:
         callbacks.insert(0, FirstError())
         callbacks += _own_callbacks(run, metrics, arguments, callbacks)
     trainer = _make_trainer(arguments | {"callbacks": callbacks})
-    prepare_ranks(trainer, run.folder, run.stop)
+    prepare_ranks(trainer, run.folder, run.place, run.stop)
     return trainer
 
 
-def create_evaluation_trainer(run: Run, callbacks: list[Callback]) -> Trainer:
-    """Return the Trainer for what comes after training: one device, so that no item is counted twice.
+def processes_per_machine(container: LightningContainer) -> int:
+    """Return how many processes train on each machine: one per device, for strategies that start processes.
+
+    Raises:
+        UsageError: the Trainer refuses devices, num_nodes, strategy or accelerator.
+    """
+    theirs = _checked_arguments(container.get_trainer_arguments())
+    names = ("accelerator", "devices", "num_nodes", "strategy")
+    asked = {name: value for name, value in (container.trainer_arguments() | theirs).items() if name in names}
+    if asked["devices"] in (1, "1") and asked["num_nodes"] == 1:
+        return 1
+    off = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    trainer = _make_trainer(asked | off)
+    return trainer.num_devices if trainer.strategy.launcher is not None else 1
+
+
+def create_evaluation_trainer(run: Run, callbacks: list[Callback], *, on_all_devices: bool = False) -> Trainer:
+    """Return the Trainer for what comes after training.
 
     Args:
         run: The run.
         callbacks: The container's or others; those that only training has a use for are left out.
+        on_all_devices: Share the data among all devices of the training, each item once; else one device has all.
     """
     container = run.container
     callbacks = [each for each in callbacks if not isinstance(each, Checkpoint | ProgressBar | ModelSummary)]
@@ -94,14 +112,17 @@ def create_evaluation_trainer(run: Run, callbacks: list[Callback]) -> Trainer:
         "benchmark",
         "fast_dev_run",
     }
+    shared = {"devices", "num_nodes", "strategy"} if on_all_devices else set()
     theirs = _checked_arguments(container.get_trainer_arguments())
     if container.logger and not run.loggers:  # nothing was trained
         run.loggers = _further_loggers(run, theirs.get("logger"))
-    arguments = {name: value for name, value in (container.trainer_arguments() | theirs).items() if name in keep}
-    return _make_trainer(
-        arguments
+    arguments = {
+        name: value for name, value in (container.trainer_arguments() | theirs).items() if name in keep | shared
+    }
+    trainer = _make_trainer(
+        {"devices": _own_device(run)}
+        | arguments
         | {
-            "devices": 1,
             "logger": [each for each in run.loggers if not isinstance(each, MetricsFile)] or False,
             "callbacks": callbacks,
             "default_root_dir": run.folder.path,
@@ -110,6 +131,18 @@ def create_evaluation_trainer(run: Run, callbacks: list[Callback]) -> Trainer:
             "enable_model_summary": False,
         }
     )
+    if on_all_devices:
+        each_item_once(trainer)
+        prepare_ranks(trainer, run.folder, run.place, run.stop)
+    return trainer
+
+
+def _own_device(run: Run) -> int | list[int]:
+    """Return the device of this process, for what each of several does alone."""
+    asked, local_rank = run.container.devices, run.place.local_rank
+    if not local_rank or run.container.accelerator == "cpu" or not torch.cuda.is_available():
+        return 1
+    return [asked[local_rank] if isinstance(asked, list) else local_rank]
 
 
 @contextmanager

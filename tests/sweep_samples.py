@@ -5,11 +5,14 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 from runner.sweep.sweep_folder import SweepFolder, sweeps_in
+from tests.faults import programs, warm_children
+from tests.faults.programs import Program
 
 REPOSITORY = Path(__file__).parents[1]
 CONTAINERS = REPOSITORY / "tests" / "containers"
@@ -22,23 +25,31 @@ def command(*argv: str) -> list[str]:
 
 
 def sweeping(*argv: str, model: str = "Sweeping") -> list[str]:
-    """Return the command line of a sweep of the guinea pig."""
-    return command(f"--model={model}", f"--containers={CONTAINERS}", *argv)
+    """Return the program's arguments for a sweep of the guinea pig."""
+    return [f"--model={model}", f"--containers={CONTAINERS}", *argv]
 
 
-def run(folder: Path, argv: list[str], code: int = 0) -> str:
-    """Run a command in *folder* to its end; return what it printed to stdout, or to stderr if it is to fail."""
+def run(folder: Path, argv: Sequence[str], code: int = 0) -> str:
+    """Run the program in *folder* to its end; return what it printed to stdout, or to stderr if it is to fail."""
+    program = start(folder, argv, separate=True)
+    found = program.wait(300)
+    assert found == code, f"{found}\n{program.output}\n{program.errors}"
+    return program.output if code == 0 else program.errors
+
+
+def run_command(folder: Path, argv: Sequence[str], code: int = 0) -> str:
+    """Do the same with a command line, that of :func:`command` or one that begins with another program."""
     done = subprocess.run(argv, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == code, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout if code == 0 else done.stderr
 
 
-def start(folder: Path, argv: list[str]) -> subprocess.Popen[str]:
-    """Start a command in *folder*; it leads a process group, as on a terminal."""
-    return subprocess.Popen(
-        argv, cwd=folder, env=ENVIRONMENT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )  # fmt: skip
+def start(folder: Path, argv: Sequence[str], *, separate: bool = False, **environment: str) -> Program:
+    """Start the program in *folder*, with a server for its workers that has torch already."""
+    environment |= {"OMP_NUM_THREADS": "1"}
+    return programs.start(
+        folder, *argv, first=partial(warm_children.prepare, 2), separate=separate, OMP_NUM_THREADS="1"
+    )
 
 
 def only_sweep(folder: Path) -> SweepFolder:

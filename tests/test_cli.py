@@ -1,4 +1,4 @@
-"""The program as users run it: subprocesses in a clean folder."""
+"""The program as users run it: processes in a clean folder; of each kind one that a shell would start so, too."""
 
 import json
 import os
@@ -9,12 +9,21 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
+from tests.faults import programs
+
 REPOSITORY = Path(__file__).parents[1]
-Program = subprocess.CompletedProcess[str]
+
+
+class Done(NamedTuple):
+    """A run of the program that has ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
 
 
 @pytest.fixture
@@ -28,9 +37,16 @@ def environment(**more: str) -> dict[str, str]:
     return os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"} | more
 
 
-def start(project: Path, *argv: str, module: bool = False, **variables: str) -> Program:
+def start(project: Path, *argv: str, **variables: str) -> Done:
+    """Run the program to its end, in a process that has torch already."""
+    program = programs.start(project, *argv, first=None, separate=True, OMP_NUM_THREADS="1", **variables)
+    return Done(program.wait(), program.output, program.errors)
+
+
+def start_anew(project: Path, *argv: str, module: bool = False, **variables: str) -> Done:
+    """Run it as a shell does."""
     program = ["-m", "runner"] if module else [str(REPOSITORY / "runner.py")]
-    return subprocess.run(
+    done = subprocess.run(
         [sys.executable, *program, *argv],
         cwd=project,
         env=environment(**variables),
@@ -39,6 +55,7 @@ def start(project: Path, *argv: str, module: bool = False, **variables: str) -> 
         check=False,
         timeout=120,
     )
+    return Done(done.returncode, done.stdout, done.stderr)
 
 
 def imports_torch(project: Path, *argv: str) -> bool:
@@ -60,7 +77,7 @@ def folders(project: Path) -> list[Path]:
 
 def test_list_shows_name_place_and_summary(project: Path) -> None:
     """list and --list give a line per container, sorted by name."""
-    listed = start(project, "list")
+    listed = start_anew(project, "list")
     assert listed.returncode == 0
     assert re.search(r"^Plain +containers/plain\.py:\d+ +A line through points", listed.stdout, re.MULTILINE)
     assert start(project, "--list").stdout == listed.stdout
@@ -144,7 +161,7 @@ def test_a_broken_container_shows_its_own_traceback(project: Path) -> None:
 
 def test_a_bug_in_user_code_shows_its_traceback_and_how_to_go_on(project: Path) -> None:
     """A failed run exits with 1, prints the traceback, the folder and the command to resume."""
-    done = start(project, "--model=FailsInTraining", "--json")
+    done = start_anew(project, "--model=FailsInTraining", "--json")
     assert done.returncode == 1
     assert "ZeroDivisionError: a bug in user code" in done.stderr
     assert "awkward.py" in done.stderr
@@ -155,7 +172,7 @@ def test_a_bug_in_user_code_shows_its_traceback_and_how_to_go_on(project: Path) 
 
 def test_the_last_line_can_be_json(project: Path) -> None:
     """--json ends stdout with one object that says how it went."""
-    done = start(project, "--model=Plain", "--num_epochs=1", "--json", "--quiet", module=True)
+    done = start_anew(project, "--model=Plain", "--num_epochs=1", "--json", "--quiet", module=True)
     assert done.returncode == 0, done.stderr
     outcome = json.loads(done.stdout.splitlines()[-1])
     assert {"state", "model", "folder", "metrics", "phases", "exit_code"} <= set(outcome)
@@ -167,7 +184,7 @@ def test_the_last_line_can_be_json(project: Path) -> None:
 
 def test_output_without_a_terminal_is_plain_lines(project: Path) -> None:
     """One line per epoch, no control characters, no advertising; the last lines are metrics, report and folder."""
-    done = start(project, "--model=Plain", "--num_epochs=3")
+    done = start_anew(project, "--model=Plain", "--num_epochs=3")
     assert len(re.findall(r"^epoch \d/3 ", done.stdout, re.MULTILINE)) == 3
     assert not re.search(r"[\x1b\r]", done.stdout + done.stderr)
     assert "litlogger" not in done.stdout + done.stderr
@@ -317,4 +334,4 @@ def test_trainer_variables_are_ignored(project: Path) -> None:
 
 def test_version(project: Path) -> None:
     """--version prints the version of the distribution."""
-    assert re.fullmatch(r"\d+\.\d+\.\d+\n", start(project, "--version").stdout)
+    assert re.fullmatch(r"\d+\.\d+\.\d+\n", start_anew(project, "--version").stdout)

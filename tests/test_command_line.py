@@ -176,7 +176,7 @@ def test_false_words(word: str) -> None:
 
 def test_every_option_is_a_field() -> None:
     """The table of options and the fields of Request are the same names."""
-    assert set(OPTIONS) | {"command", "arguments", "overrides"} == set(Request.__dataclass_fields__)
+    assert set(OPTIONS) | {"command", "arguments", "overrides", "slurm"} == set(Request.__dataclass_fields__)
 
 
 @given(st.lists(st.text(max_size=12), max_size=5))

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.faults import programs
+
 REPOSITORY = Path(__file__).parents[1]
 
 
@@ -25,7 +27,12 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def start(project: Path, *argv: str) -> Path:
-    """Run the program, as from a clone, and return the run folder."""
+    """Run the program in a process that has torch already, and return the run folder."""
+    return project / programs.run(project, *argv, seconds=500).splitlines()[-1]
+
+
+def start_anew(project: Path, *argv: str) -> Path:
+    """Run the program as from a clone, and return the run folder."""
     done = subprocess.run(
         [sys.executable, str(REPOSITORY / "runner.py"), *argv],
         cwd=project,
@@ -53,7 +60,7 @@ def evaluation(folder: Path) -> dict[str, Any]:
 
 def test_the_first_run(project: Path) -> None:
     """Without arguments the lesions are found, and the maps peak inside them."""
-    folder = start(project)
+    folder = start_anew(project)
     found = metrics(folder)
     assert folder.name.endswith("_HelloLesion")
     assert found["test_acc"] >= 0.97

@@ -297,3 +297,22 @@ def test_a_huge_lease_is_not_read_whole(tmp_path: Path) -> None:
     with (tmp_path / ".lease").open("wb") as file:
         file.truncate(3 * 10**9)
     assert is_locked(tmp_path)
+
+
+def test_who_is_at_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that hold the lock; a lease that nobody renews is watched until it counts as dead."""
+    monkeypatch.setattr(folder_lock, "RENEW_SECONDS", 0.05)
+    monkeypatch.setattr(folder_lock, "LEASE_SECONDS", 0.4)
+    folders = [tmp_path / name for name in ("free", "held", "dead", "none")]
+    for folder in folders[:3]:
+        folder.mkdir()
+    (tmp_path / "dead" / ".lock").touch()
+    (tmp_path / "dead" / ".lease").write_text("dead 7")
+    started = time.monotonic()
+    assert folder_lock.at_work(folders) == []
+    assert time.monotonic() - started >= 0.4
+    with FolderLock(tmp_path / "held").held():
+        assert folder_lock.at_work(folders) == [tmp_path / "held"]
+    monkeypatch.setattr(folder_lock, "is_on_network", lambda _: True)
+    with FolderLock(tmp_path / "held").held():
+        assert folder_lock.at_work(folders) == [tmp_path / "held"]

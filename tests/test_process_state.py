@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from runner.places import PHASE_VARIABLE
 from runner.process_state import (
     LAUNCH_FOLDER_VARIABLE,
     distributed_variables_restored,
-    joined_run_folder,
     restore_variables,
     return_to_launch_folder,
     run_environment,
@@ -23,7 +23,7 @@ REPOSITORY = Path(__file__).parents[1]
 @pytest.fixture(autouse=True)
 def launch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working directory before the run; no variables of another run."""
-    for name in (RUN_FOLDER_VARIABLE, LAUNCH_FOLDER_VARIABLE, "LOCAL_RANK", "NODE_RANK", "PYTHONPATH"):
+    for name in (RUN_FOLDER_VARIABLE, LAUNCH_FOLDER_VARIABLE, PHASE_VARIABLE, "LOCAL_RANK", "NODE_RANK", "PYTHONPATH"):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "launch").mkdir()
     (tmp_path / "run").mkdir()
@@ -108,25 +108,14 @@ def test_variables_that_are_the_users_own_stay_changed(folder: Path, monkeypatch
     assert os.environ["MY_CACHE"] == "after"
 
 
-def test_the_first_process_of_a_run_joins_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process with rank 0 makes its own folder, also inside another run."""
-    assert joined_run_folder() is None
-    monkeypatch.setenv(RUN_FOLDER_VARIABLE, str(folder))
-    assert joined_run_folder() is None
-    monkeypatch.setenv("LOCAL_RANK", "0")
-    assert joined_run_folder() is None
-
-
-@pytest.mark.parametrize("variable", ["LOCAL_RANK", "NODE_RANK"])
-def test_other_processes_join_the_first(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+def test_started_processes_return_to_where_the_first_was(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another rank finds the folder and goes to where the first process was started."""
-    monkeypatch.setenv(variable, "1")
-    assert joined_run_folder() is None
-    monkeypatch.setenv(RUN_FOLDER_VARIABLE, str(folder))
-    monkeypatch.setenv(LAUNCH_FOLDER_VARIABLE, str(tmp_path))
-    assert joined_run_folder() == folder
+    """A process that was started in the run folder reads the command line where it was typed."""
+    for name, value in {
+        RUN_FOLDER_VARIABLE: folder, LAUNCH_FOLDER_VARIABLE: tmp_path, PHASE_VARIABLE: "train", "LOCAL_RANK": 1
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, str(value))
     return_to_launch_folder()
     assert Path.cwd() == tmp_path
 

@@ -46,6 +46,7 @@ def test_the_files_are_called_as_they_always_were(tmp_path: Path) -> None:
             "profiler",
             "saliency",
             "saliency/contact_sheet.png",
+            "saliency/parts",
             "checkpoints",
             "report.html",
             "report_of_container.html",

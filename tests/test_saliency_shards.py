@@ -1,10 +1,12 @@
 """Files of many images: the same bytes in whatever order images come and wherever a process is killed."""
 
+import io
 import logging
 import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Set
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from hypothesis import strategies as st
 
 from runner.phases.explaining import explain
 from runner.saliency import journal
-from runner.saliency.map_files import entries_of, image_bytes
+from runner.saliency.map_files import contents_of, image_bytes
 from runner.saliency.storage import SaliencyFolder, SavedMaps
 from runner.saliency.writer import CAPACITY
 from tests.saliency_samples import Images, Sample, make_explanation, make_run
@@ -26,7 +28,7 @@ SETTINGS = {"saliency_method": "rise"}
 IMAGES = [make_explanation(index, measures={"entropy": np.ones(1, np.float32)}) for index in range(10)]
 
 
-def opened(path: Path, size: int = SIZE) -> tuple[SaliencyFolder, set[int]]:
+def opened(path: Path, size: int = SIZE) -> tuple[SaliencyFolder, Set[int]]:
     folder = SaliencyFolder(path, shard_size=size)
     return folder, folder.open(SETTINGS)
 
@@ -70,7 +72,7 @@ def test_a_file_of_many_is_what_numpy_writes(tmp_path: Path) -> None:
 
 
 def parts(index: int) -> dict[str, Any]:
-    return entries_of(IMAGES[index], "float32")
+    return {name: np.load(io.BytesIO(content)) for name, content in contents_of(IMAGES[index], "float32").items()}
 
 
 def test_a_file_appears_when_it_is_full(tmp_path: Path) -> None:
@@ -118,7 +120,7 @@ def test_a_damaged_image_does_not_cost_the_others(
     first.write_bytes(content)
     second.write_bytes(second.read_bytes()[:-5])
     assert opened(tmp_path)[1] == {0, 2, 3, 8, 9}
-    assert SavedMaps(tmp_path).indices == [0, 2, 3, 8, 9]
+    assert SavedMaps(tmp_path).indices.tolist() == [0, 2, 3, 8, 9]
     assert caplog.text.count("is damaged and made anew") == 2
     assert finished(tmp_path, list(range(10))) == whole
 
@@ -206,7 +208,7 @@ def after(folder: SaliencyFolder, kind: str, number: int, size: int) -> Saliency
         return folder
     journals = sorted(folder.maps.glob("*.part"))
     if kind == "tear" and journals:  # killed while it appended: a part of a record is there
-        content = image_bytes(parts(number % 10))
+        content = image_bytes(contents_of(IMAGES[number % 10], "float32"))
         journal.append(journals[-1], number % 10, content)
         with journals[-1].open("r+b") as file:
             file.truncate(journals[-1].stat().st_size - min(number, len(content) + 20 - 1))

@@ -145,7 +145,7 @@ def test_files_of_others_are_left_alone(folder: SaliencyFolder) -> None:
     for name in ("notes.npz", "1a.npz", "1-.npz", "mine.part"):
         (folder.maps / name).write_bytes(b"no maps")
     assert folder.open(SETTINGS) == {1}
-    assert SavedMaps(folder.path).indices == [1]
+    assert SavedMaps(folder.path).indices.tolist() == [1]
     assert len(list(folder.maps.iterdir())) == 5
 
 
@@ -215,7 +215,7 @@ def test_saved_maps_are_in_the_order_of_the_data_set(folder: SaliencyFolder) -> 
     folder.map_file(5).unlink()
     with pytest.raises(OSError, match="000005"):
         saved[0]
-    assert saved.indices == [5, 11, 1_000_002]
+    assert saved.indices.tolist() == [5, 11, 1_000_002]
     assert len(SavedMaps(folder.path / "nowhere")) == 0
 
 

@@ -220,6 +220,23 @@ outcome(work)
     assert run(code)[0] == ["not interrupted None"]
 
 
+def test_what_was_forked_does_not_keep_the_block_from_ending() -> None:
+    """As the data loader's workers, which live on while an exception is written down."""
+    code = """
+children = []
+def work(stop):
+    children.append(os.fork())
+    if children == [0]:
+        time.sleep(50)
+        os._exit(0)
+started = time.monotonic()
+outcome(work)
+print(time.monotonic() - started < 40)
+os.kill(children[0], signal.SIGKILL)
+"""
+    assert run(code)[0] == ["not interrupted None", "True"]
+
+
 def test_handlers_are_given_back() -> None:
     """Before, during and after are told apart, also when the run was interrupted; Ctrl-C is Python's again."""
     code = """

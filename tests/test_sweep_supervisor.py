@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from tests.sweep_samples import (
     only_sweep,
     results,
     run,
+    run_command,
     start,
     sweeping,
     wait_until,
@@ -79,7 +79,7 @@ def test_failures_are_told_apart(tmp_path: Path) -> None:
     assert reasons[3] == "score is nan"
     assert [attempts(sweep, number) for number in range(5)] == [1, 4, 2, 1, 1]
     assert "ZeroDivisionError" in (sweep.point(0) / "run.log").read_text()
-    run(tmp_path, command(f"--resume={sweep.path}", "--retry_failed"), code=1)
+    run(tmp_path, [f"--resume={sweep.path}", "--retry_failed"], code=1)
     assert states(sweep) == {0: "failed", 1: "given_up", 2: "completed", 3: "failed", 4: "completed"}
     assert attempts(sweep, 2) == 2  # what was completed is left alone
 
@@ -98,9 +98,9 @@ def test_equal_failures_pause_the_sweep(tmp_path: Path) -> None:
     sweep = only_sweep(tmp_path)
     assert len(states(sweep)) == 5
     assert "5 trials in a row failed for the same reason: ZeroDivisionError: as asked" in error
-    assert "paused" in run(tmp_path, command("queue"))
-    run(tmp_path, command("queue", "resume", sweep.name))
-    run(tmp_path, command("work"), code=1)
+    assert "paused" in run(tmp_path, ["queue"])
+    run(tmp_path, ["queue", "resume", sweep.name])
+    run(tmp_path, ["work"], code=1)
     assert len(states(sweep)) == 10
 
 
@@ -125,10 +125,9 @@ def test_ctrl_c_stops_in_good_order(tmp_path: Path) -> None:
     first = start(tmp_path, argv)
     sweep = begun_sweep(tmp_path)
     wait_until(lambda: all(pid_of(sweep, number) for number in range(2)))
-    os.killpg(first.pid, signal.SIGINT)
-    output = first.communicate(timeout=60)[0]
-    assert first.returncode == 130
-    assert "Go on with:" in output
+    first.send(signal.SIGINT)
+    assert first.wait(60) == 130
+    assert "Go on with:" in first.output
     assert not states(sweep)
     assert not running(sweep)
     assert all((sweep.point(number) / "checkpoints" / "last.ckpt").is_file() for number in range(2))
@@ -144,13 +143,10 @@ def test_ctrl_c_twice_stops_now(tmp_path: Path) -> None:
     sweep = begun_sweep(tmp_path)
     wait_until(lambda: running(sweep) == [0])
     wait_until((sweep.point(0) / "status.json").is_file)
-    for _ in range(2):
-        os.killpg(first.pid, signal.SIGINT)
-        try:
-            first.wait(timeout=1)
-        except subprocess.TimeoutExpired:
-            continue
-    assert first.wait(timeout=5) == 130
+    first.send(signal.SIGINT)
+    wait_until(lambda: "once more" in first.output)
+    first.send(signal.SIGINT)
+    assert first.wait(5) == 130
     assert not running(sweep)
 
 
@@ -179,8 +175,7 @@ def test_a_killed_worker_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     sweep = begun_sweep(tmp_path)
     pid = wait_until(lambda: pid_of(sweep, 1))
     os.kill(pid, signal.SIGKILL)
-    first.communicate(timeout=200)
-    assert first.returncode == 0
+    assert first.wait(200) == 0
     assert attempts(sweep, 1) == 2
     assert fingerprints(sweep) == fingerprints(calm)
 
@@ -189,10 +184,9 @@ def test_several_supervisors_share_a_sweep(tmp_path: Path) -> None:
     """Started at once, they run no point twice."""
     argv = sweeping("--sweep", "x=0..9", "--num_epochs=2", "--enqueue")
     run(tmp_path, argv)
-    workers = [start(tmp_path, command("work", "--workers=1")) for _ in range(4)]
+    workers = [start(tmp_path, ["work", "--workers=1"]) for _ in range(4)]
     for worker in workers:
-        worker.communicate(timeout=300)
-        assert worker.returncode == 0
+        assert worker.wait(300) == 0
     sweep = only_sweep(tmp_path)
     assert states(sweep) == dict.fromkeys(range(10), "completed")
     assert all(attempts(sweep, number) == 1 for number in range(10))
@@ -203,23 +197,23 @@ def test_the_queue(tmp_path: Path) -> None:
     run(tmp_path, sweeping("--sweep", "x=0..1", "--num_epochs=1", "--enqueue"))
     run(tmp_path, sweeping("--x=5", "--num_epochs=1", "--enqueue"))
     run(tmp_path, sweeping("--sweep", "x=7..8", "--num_epochs=1", "--enqueue"))
-    table = run(tmp_path, command("queue"))
+    table = run_command(tmp_path, command("queue"))
     names = [line.split()[0] for line in table.splitlines()[1:]]
     assert [line.split()[1:5] for line in table.splitlines()[1:]] == [
         ["queued", "0", "0/2", "0"], ["queued", "0", "0/1", "0"], ["queued", "0", "0/2", "0"]
     ]  # fmt: skip
-    run(tmp_path, command("queue", "cancel", f"{names[0]}/1"))
-    run(tmp_path, command("queue", "cancel", names[2]))
-    run(tmp_path, command("queue", "priority", names[1], "5"))
-    output = run(tmp_path, command("work", "--workers=1"))
+    run(tmp_path, ["queue", "cancel", f"{names[0]}/1"])
+    run(tmp_path, ["queue", "cancel", names[2]])
+    run(tmp_path, ["queue", "priority", names[1], "5"])
+    output = run_command(tmp_path, command("work", "--workers=1"))
     lines = [line for line in output.splitlines() if " trial " in line]
     assert "1/1 done" in lines[0]
-    table = run(tmp_path, command("queue"))
+    table = run(tmp_path, ["queue"])
     assert [line.split()[:4] for line in table.splitlines()[1:]] == [
         [names[1], "done", "5", "1/1"], [names[0], "done", "0", "1/2"], [names[2], "cancelled", "0", "0/2"]
     ]  # fmt: skip
-    assert "There is no sweep 'nosuch'" in run(tmp_path, command("queue", "pause", "nosuch"), code=2)
-    assert "queue has no 'stop'" in run(tmp_path, command("queue", "stop", names[0]), code=2)
+    assert "There is no sweep 'nosuch'" in run(tmp_path, ["queue", "pause", "nosuch"], code=2)
+    assert "queue has no 'stop'" in run(tmp_path, ["queue", "stop", names[0]], code=2)
 
 
 def test_cancelling_a_running_trial(tmp_path: Path) -> None:
@@ -227,12 +221,12 @@ def test_cancelling_a_running_trial(tmp_path: Path) -> None:
     first = start(tmp_path, sweeping("--sweep", "x=0..1", "--num_epochs=30", "--pause=0.03"))
     sweep = begun_sweep(tmp_path)
     wait_until(lambda: pid_of(sweep, 0))
-    run(tmp_path, command("queue", "cancel", f"{sweep.name}/0"))
-    first.communicate(timeout=200)
+    run(tmp_path, ["queue", "cancel", f"{sweep.name}/0"])
+    assert first.wait(200) == 0
     assert states(sweep) == {0: "cancelled", 1: "completed"}
     assert json.loads((sweep.point(0) / "status.json").read_text())["state"] == "interrupted"
-    run(tmp_path, command("queue", "retry", f"{sweep.name}/0"))
-    run(tmp_path, command("work"))
+    run(tmp_path, ["queue", "retry", f"{sweep.name}/0"])
+    run(tmp_path, ["work"])
     assert states(sweep) == {0: "completed", 1: "completed"}
 
 
@@ -242,13 +236,13 @@ def test_cancelling_a_running_sweep(tmp_path: Path) -> None:
     first = start(tmp_path, argv)
     sweep = begun_sweep(tmp_path)
     wait_until(lambda: pid_of(sweep, 0))
-    run(tmp_path, command("queue", "cancel", sweep.name))
-    output = first.communicate(timeout=60)[0]
-    assert "since the sweep was cancelled" in output
-    assert "died" not in output
+    run(tmp_path, ["queue", "cancel", sweep.name])
+    assert first.wait(60) == 0
+    assert "since the sweep was cancelled" in first.output
+    assert "died" not in first.output
     assert not states(sweep)
     assert "was cancelled" in run(tmp_path, argv, code=2)
-    run(tmp_path, command("queue", "resume", sweep.name))
+    run(tmp_path, ["queue", "resume", sweep.name])
     sweep.attempts(0).write_text('{"attempts": "many", "progress": 3}')  # damaged: it begins to count again
     run(tmp_path, argv)
     assert states(sweep) == {0: "completed", 1: "completed"}
@@ -262,12 +256,12 @@ def test_results_that_cannot_be_written_pause_the_sweep(tmp_path: Path) -> None:
     sweep = only_sweep(tmp_path)
     script = f'mount --bind {sweep.results} {sweep.results} && mount -o remount,ro,bind {sweep.results} && exec "$@"'
     argv = ["unshare", "-m", "sh", "-c", script, "sh", *command(f"--resume={sweep.path}", "--workers=1")]
-    error = run(tmp_path, argv, code=1)
+    error = run_command(tmp_path, argv, code=1)
     assert "cannot write its records" in error
     assert "is paused" in error
     assert sum(attempts(sweep, number) for number in sweep.started()) <= 2
-    run(tmp_path, command("queue", "resume", sweep.name))
-    run(tmp_path, command(f"--resume={sweep.path}"))
+    run(tmp_path, ["queue", "resume", sweep.name])
+    run(tmp_path, [f"--resume={sweep.path}"])
     assert states(sweep) == dict.fromkeys(range(3), "completed")
 
 

@@ -13,12 +13,12 @@ import time
 import zlib
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from runner.atomic_files import atomic_file
-from runner.browser.records import RunRecord, is_metric, live_state, read_record
+from runner.browser.records import RunRecord, is_metric, read_record, with_live_states
+from runner.queued_run import QUEUED
 from runner.run_folder import RunFolder
 
 INDEX = ".runs_index"
@@ -57,13 +57,12 @@ def records_in(root: Path, prefix: str = "") -> list[RunRecord]:
                 continue
             entry = (signature, record)
         found[name] = entry
-        if entry[1].state != "running" and max(signature[::2]) < latest:
+        if entry[1].state not in ("running", QUEUED) and max(signature[::2]) < latest:
             to_keep[name] = entry
     if to_keep.keys() != known.keys() or any(to_keep[name] is not known[name] for name in to_keep):
         with suppress(OSError):
             _write(root, to_keep)
-    records = (found[name][1] for name in sorted(found))
-    return [replace(each, state=live_state(each)) if each.state == "running" else each for each in records]
+    return with_live_states([found[name][1] for name in sorted(found)])
 
 
 def _folders(root: Path) -> list[str]:

@@ -7,15 +7,17 @@ import json
 import math
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from runner.errors import RunFailedError
 from runner.folder_lock import is_locked
 from runner.foreign_files import read_bytes, read_text
+from runner.queued_run import QUEUED
 from runner.run_folder import RunFolder
+from runner.slurm_jobs import jobs_in_slurm, numbers_in_slurm
 
 MISSING = object()
 """Stands for a value that a run does not have."""
@@ -39,7 +41,7 @@ class RunRecord:
     """Of its folder; ``SWEEP/12`` for a trial."""
     model: str
     state: str
-    """``running``, ``completed``, ``failed``, ``interrupted``, ``pruned``; also ``killed`` and ``damaged``."""
+    """``queued``, ``running``, ``completed``, ``failed``, ``interrupted``, ``pruned``; also ``killed``, ``damaged``."""
     phase: str
     date: str
     """``YYYY-MM-DD hh:mm:ss`` in UTC, when the run was made; empty where unknown."""
@@ -137,8 +139,27 @@ def read_record(path: Path, name: str) -> RunRecord | None:
 
 
 def live_state(record: RunRecord) -> str:
-    """Return the state of a run that says it is running: ``killed`` where no process works in its folder."""
-    return record.state if record.state != "running" or is_locked(record.path) else KILLED
+    """Return the state of a run; see :func:`with_live_states`."""
+    return with_live_states([record])[0].state
+
+
+def with_live_states(records: Sequence[RunRecord]) -> list[RunRecord]:
+    """Return the runs with the states they have now.
+
+    ``killed`` is what says it is running where no process works in its folder, and what says it is queued where Slurm
+    has none of its jobs any more.
+    """
+    waiting = {each.path: numbers_in_slurm(RunFolder(each.path).jobs) for each in records if each.state == QUEUED}
+    jobs = jobs_in_slurm({number for numbers in waiting.values() for number in numbers})
+    there = {job.array for job in jobs} if jobs is not None else None
+
+    def is_dead(record: RunRecord) -> bool:
+        if record.state == QUEUED:
+            numbers = waiting[record.path]
+            return bool(numbers) and there is not None and there.isdisjoint(numbers)
+        return record.state == "running" and not is_locked(record.path)
+
+    return [replace(each, state=KILLED) if is_dead(each) else each for each in records]
 
 
 def config_values(folder: RunFolder) -> Iterator[tuple[str, Any, str]]:

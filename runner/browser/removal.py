@@ -15,6 +15,7 @@ from runner.browser.finding import LATEST, is_trial, name_of, run_names
 from runner.errors import RunFailedError, UsageError
 from runner.run_folder import RunFolder, point_latest
 from runner.shown import printable
+from runner.slurm_jobs import is_submitted
 
 _ASIDE = ".removed"
 _REST = re.compile(r"\.\d{4}-\d\d-\d\dT\d{6}Z_.+\.[0-9a-f]{8}\.removed", re.DOTALL)
@@ -28,7 +29,7 @@ def remove(paths: Sequence[Path], is_wanted: Callable[[str], bool]) -> list[str]
     has broken off.
 
     Raises:
-        UsageError: a run is running, is a trial of a sweep, or has other runs in it; none is removed then.
+        UsageError: a run is running or has a job in Slurm, is a trial, or has other runs in it; none is removed.
         RunFailedError: a folder cannot be removed.
     """
     paths = list(dict.fromkeys(paths))
@@ -37,6 +38,8 @@ def remove(paths: Sequence[Path], is_wanted: Callable[[str], bool]) -> list[str]
             raise UsageError(f"{name_of(path)} is a trial, without which its sweep is not whole. Nothing is removed.")
         if inner := _run_below(path):
             raise UsageError(f"{path} has another run in it, {printable(str(inner))}. Nothing is removed.")
+        if is_submitted(RunFolder(path).jobs):
+            raise UsageError(f"{name_of(path)} has a job in Slurm: queue cancel {path.name} first. Nothing is removed.")
     with ExitStack() as locks:
         for path in paths:
             _lock(path, locks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from runner.number_text import format_seconds
 from runner.run_folder import RunFolder
 from runner.run_record import resume_command, shown
 from runner.shown import brief, format_number, printable
+from runner.slurm_jobs import read_launches
 
 _PACKAGES = ("torch", "pytorch-lightning", "xaitk-saliency", "numpy")
 _INDENT = 12
@@ -53,6 +55,12 @@ def _head(record: RunRecord) -> Iterator[str]:
             yield _entry("reason", printable(record.reason, 500))
         if state in (KILLED, "failed", "interrupted"):
             yield _entry("go on", resume_command(RunFolder(record.path)))
+    for launch in read_launches(RunFolder(record.path).jobs)[-1:]:
+        options = shlex.join(f"--slurm_{name}={value}".rstrip("=") for name, value in launch.options.items())
+        yield _entry(
+            launch.launcher,
+            printable(f"job {launch.job}, {launch.submitted[:19].replace('T', ' ')} UTC  {options}", 1000),
+        )
     if record.tags:
         yield _entry("tags", printable(", ".join(record.tags), 500))
     if record.note:

@@ -6,8 +6,8 @@ A mapping with, for classes, ``labels`` and either ``logits`` or ``probabilities
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -56,6 +56,13 @@ class Batch:
     """Int (B,) or float (B, P)."""
     ids: tuple[str, ...] | None
     names: tuple[str, ...]
+
+    def items(self) -> Iterator[Batch]:
+        """Yield each item as a batch of its own."""
+        for place in range(len(self.truth)):
+            one = slice(place, place + 1)
+            ids = None if self.ids is None else self.ids[one]
+            yield replace(self, values=self.values[one], truth=self.truth[one], ids=ids)
 
 
 def means_form(found: Mapping[Any, Any]) -> bool:

@@ -42,6 +42,10 @@ class WorkflowParams(param.Parameterized):
     cross_validation_split_index = param.Integer(
         default=-1, bounds=(-1, None), doc="Which fold this run trains on, counted from 0; -1 outside cross validation."
     )
+    test_on_all_devices = param.Boolean(
+        default=False,
+        doc="Share the test set among all devices of the training, each item once, instead of testing on one device.",
+    )
     inference_on_train_set = param.Boolean(
         default=None, allow_None=True, doc="Run InnerEyeInference on the training set (default: no)."
     )

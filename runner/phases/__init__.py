@@ -15,4 +15,7 @@ PHASES: dict[str, Callable[[Run], PhaseResult]] = {
     "saliency": explain,
 }
 
-__all__ = ["PHASES"]
+SHARED_PHASES = {"train": train, "test": test, "saliency": explain}
+"""Those in which all processes of a run may have something to do."""
+
+__all__ = ["PHASES", "SHARED_PHASES"]

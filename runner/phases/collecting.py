@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 import torch
-from pytorch_lightning import Callback
+from pytorch_lightning import Callback, LightningModule, Trainer
 
 from runner.container import LightningContainer
 from runner.evaluation.files import evaluate, write_evaluation, write_predictions
@@ -21,26 +22,42 @@ log = logging.getLogger(__name__)
 class PredictionCollector(Callback):
     """Keeps the scores and labels of every batch in the order of the data, and nothing else of it.
 
-    There is one device in all phases after training, so each item comes exactly once.
+    Where several processes share the data, process ``r`` of ``n`` has its items ``r``, ``r + n`` and so on.
     """
 
     def __init__(self, container: LightningContainer) -> None:
         self._container = container
         self._batches: list[Batch] = []
+        self._loaders: list[int] = []
+        """Number of the loader that each of the batches came from."""
         self._num_silent = 0
         self._problem = ""
 
-    def on_test_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, *_rest: Any) -> None:
+    def on_test_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, *rest: int) -> None:
         """Keep what ``test_step`` returned."""
         del trainer, pl_module
-        self.add(batch, outputs)
+        self.add(batch, outputs, *rest[1:])
 
-    def on_predict_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, *_rest: Any) -> None:
+    def on_predict_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, *rest: int) -> None:
         """Keep what ``predict_step`` returned."""
-        del trainer, pl_module
-        self.add(batch, outputs)
+        self.on_test_batch_end(trainer, pl_module, outputs, batch, *rest)
 
-    def add(self, batch: Any, output: Any) -> None:
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Bring what other processes have kept to the first one."""
+        del pl_module
+        if trainer.world_size == 1:
+            return
+        own = (self._batches, self._loaders, self._num_silent, self._problem)
+        found: list[Any] | None = [None] * trainer.world_size if trainer.is_global_zero else None
+        torch.distributed.gather_object(own, found)
+        if found is not None:
+            self._problem = next((problem for *_, problem in found if problem), "")
+            self._num_silent = sum(silent for *_, silent, _ in found)
+            self._batches = [] if self._problem else in_order([zip(*each[:2], strict=True) for each in found])
+
+    on_predict_epoch_end = on_test_epoch_end
+
+    def add(self, batch: Any, output: Any, loader: int = 0) -> None:
         """Keep what the container's ``get_predictions`` says about a batch; exceptions of that are the user's."""
         if self._problem:
             return
@@ -52,9 +69,11 @@ class PredictionCollector(Callback):
             if not isinstance(found, Mapping):
                 raise FormError(f"needed is a mapping, not a {type(found).__name__}")
             self._batches.append(read_batch({key: _on_cpu(key, value) for key, value in found.items()}))
+            self._loaders.append(loader)
         except FormError as error:
             self._problem = f"batch {self._num_silent + len(self._batches)}: {error}"
             self._batches.clear()
+            self._loaders.clear()
 
     def write(self, folder: RunFolder, phase: str) -> dict[str, Any] | None:
         """Write the two files and return what evaluation.json says; None, with a warning, where the form is wrong.
@@ -82,6 +101,21 @@ class PredictionCollector(Callback):
         write_predictions(folder.predictions, predictions)
         write_evaluation(folder.evaluation, evaluation)
         return evaluation
+
+
+def in_order(shares: Sequence[Iterable[tuple[Batch, int]]]) -> list[Batch]:
+    """Return the items of all processes in the order of the data, each as a batch of its own.
+
+    Args:
+        shares: For each process its batches, with the numbers of the loaders that they came from.
+    """
+    items = [
+        (loader, place, rank, item)
+        for rank, share in enumerate(shares)
+        for loader, group in groupby(share, key=lambda each: each[1])
+        for place, item in enumerate(item for batch, _ in group for item in batch.items())
+    ]
+    return [item for *_, item in sorted(items, key=lambda each: each[:3])]
 
 
 def measures_of(evaluation: dict[str, Any] | None) -> dict[str, float]:

@@ -11,19 +11,21 @@ from pytorch_lightning.utilities.combined_loader import CombinedLoader
 
 from runner.phases.testing import has_loader
 from runner.phases.weights import use_chosen_weights
+from runner.ranks import share_phase
 from runner.run_state import PhaseResult, Run
 from runner.saliency.data import open_items
 from runner.saliency.explainer import Explainer
 from runner.saliency.explanation import Explanation
 from runner.saliency.failures import Failure, message_of
 from runner.saliency.methods import describe_method
+from runner.saliency.part import WHOLE, Part
 from runner.saliency.pictures import draw_contact_sheet, draw_overlay, full_color, overlay_places, save, sheet_places
 from runner.saliency.progress import ProgressLines, explaining_progress
 from runner.saliency.settings import map_settings
 from runner.saliency.storage import SaliencyFolder, SavedMaps
 from runner.saliency.summary import Summary
 from runner.saliency.writer import BackgroundWriter
-from runner.trainer import create_evaluation_trainer
+from runner.trainer import create_evaluation_trainer, processes_per_machine
 
 log = logging.getLogger(__name__)
 
@@ -34,36 +36,83 @@ MAX_NAMED = 10
 def explain(run: Run) -> PhaseResult:
     """Make the saliency maps that are still missing, then write the table and the pictures of all of them.
 
+    Where the run has several processes, each makes those of its part of the images, and the first does the rest. See
+    :func:`finish_explaining` for what it returns.
+
+    Raises:
+        RunFailedError: the container's ``get_saliency_`` methods and parameters do not fit the data or the model.
+    """
+    skipped = reason_against_explaining(run)
+    if skipped:
+        return PhaseResult(skipped=skipped)
+    per_machine = processes_per_machine(run.container)
+    num_parts = per_machine * run.container.num_nodes
+    if num_parts == 1:
+        explain_part(run, WHOLE)
+    else:
+        part = Part(run.place.rank_among(per_machine), num_parts)
+        share_phase(run, per_machine, "saliency", lambda: explain_part(run, part))
+    if not run.place.is_first:
+        return PhaseResult(skipped="the first process puts the parts together")
+    return finish_explaining(run, num_parts)
+
+
+def reason_against_explaining(run: Run) -> str | None:
+    """Return why there is nothing to explain; None if there is."""
+    split = run.container.saliency_split
+    if run.container.saliency_method == "none":
+        return "saliency_method is none"
+    if not has_loader(split, run.model, run.inference_data):
+        return f"there is no data to explain: {split}_dataloader is not defined"
+    return None
+
+
+def explain_part(run: Run, part: Part) -> list[Failure]:
+    """Make the maps of one part of the images that are still missing, and return which of them could not be made.
+
+    Other processes may make other parts at the same time; nobody else may work in the run folder. Nothing is written
+    but maps and, in a folder of the part's own, what :func:`finish_explaining` needs.
+
+    Raises:
+        RunFailedError: the container's ``get_saliency_`` methods and parameters do not fit the data or the model.
+    """
+    use_chosen_weights(run)
+    folder, title = _folder(run, part), describe_method(run.container)
+    if not part.is_whole:
+        title += f"  part {part}"
+    with explaining_progress(title, bar=run.container.enable_progress_bar) as progress:
+        agreement = _make_missing_maps(run, folder, progress)
+    if agreement is not None:
+        folder.write_agreement(agreement)
+    return folder.failures
+
+
+def finish_explaining(run: Run, num_parts: int) -> PhaseResult:
+    """Take in what so many parts have recorded, and write the table and the pictures of all maps.
+
     Metrics are those of each image's main map (see ``Explanation.main``): ``mean_strength`` over the maps that are not
     flagged; where the truth is known, ``peak_in_truth`` and ``energy_in_truth`` over the images whose truth is not
     empty; the means of ``num_masks``, ``quality`` and each measure over the images that have them; and
     ``mean_pairwise_correlation``. ``num_flagged`` counts images with a map that is constant or not finite,
     ``num_failed`` those that could not be explained, with which the phase has failed after all else is done.
     ``fast_agreement`` is there with ``saliency_precision=fast``.
-
-    Raises:
-        RunFailedError: the container's ``get_saliency_`` methods and parameters do not fit the data or the model.
     """
-    container = run.container
-    if container.saliency_method == "none":
-        return PhaseResult(skipped="saliency_method is none")
-    split = container.saliency_split
-    if not has_loader(split, run.model, run.inference_data):
-        return PhaseResult(skipped=f"there is no data to explain: {split}_dataloader is not defined")
-    use_chosen_weights(run)
-    folder = SaliencyFolder(run.folder.saliency, container.saliency_shard_size, container.saliency_dtype)
-    title = describe_method(container)
-    with explaining_progress(title, bar=container.enable_progress_bar) as progress:
-        agreement = _make_missing_maps(run, folder, progress)
-    saved, failures = SavedMaps(folder.path), folder.failures
+    folder, title = _folder(run, WHOLE), describe_method(run.container)
+    agreement = folder.merge(num_parts)
+    saved, failures, split = SavedMaps(folder.path), folder.failures, run.container.saliency_split
     if not saved and not failures:
         return PhaseResult(skipped=f"there is no data to explain: {split}_dataloader gives nothing")
-    metrics = _summarize(saved, folder, title, container.saliency_overlays, run.folder.read_classes())
+    metrics = _summarize(saved, folder, title, run.container.saliency_overlays, run.folder.read_classes())
     metrics["num_failed"] = len(failures)
     if agreement is not None:
         metrics["fast_agreement"] = agreement
     details = {"method": title, "split": split, "weights": run.weights_from}
-    return PhaseResult(metrics, details, failed=_complaint(run, folder, failures) if failures else None)
+    return PhaseResult(metrics, details, failed=complaint(run, WHOLE, failures) if failures else None)
+
+
+def _folder(run: Run, part: Part) -> SaliencyFolder:
+    container = run.container
+    return SaliencyFolder(run.folder.saliency, container.saliency_shard_size, container.saliency_dtype, part)
 
 
 def _make_missing_maps(run: Run, folder: SaliencyFolder, progress: ProgressLines) -> float | None:
@@ -83,16 +132,17 @@ def _make_missing_maps(run: Run, folder: SaliencyFolder, progress: ProgressLines
         progress.count_failed()
 
     explainer = Explainer(container, run.model, run.inference_data, keep, fail)
-    max_batches = trainer.limit_predict_batches
+    limits: dict[str, Any] = {"max_items": container.saliency_limit, "max_batches": trainer.limit_predict_batches}
     with BackgroundWriter() as writer:
-        for items in open_items(loaders, done, fail, max_items=container.saliency_limit, max_batches=max_batches):
+        for items in open_items(loaders, done, fail, owns=folder.owns, **limits):
             progress.expect(items)
             if items.num_missing != 0:
                 explainer.items = items
                 trainer.limit_predict_batches = items.batch_limit
                 trainer.predict(explainer, items.batches, return_predictions=False)
     folder.seal()
-    explainer.raise_if_all_failed()
+    if folder.part.is_whole:  # a part may be a few corrupt images by chance
+        explainer.raise_if_all_failed()
     return explainer.fast_agreement
 
 
@@ -129,12 +179,13 @@ def _summarize(
     return summary.metrics()
 
 
-def _complaint(run: Run, folder: SaliencyFolder, failures: Sequence[Failure]) -> str:
+def complaint(run: Run, part: Part, failures: Sequence[Failure]) -> str:
+    """Say which images could not be explained, why, and what to do."""
     named = ", ".join(str(each.index) for each in failures[:MAX_NAMED])
     if failures[MAX_NAMED:]:
         named += f" and {len(failures) - MAX_NAMED} more"
     return (
         f"saliency: {len(failures)} image{'s' if failures[1:] else ''} could not be explained: {named}. "
         f"Image {failures[0].index}: {failures[0]}\n"
-        f"All of them are in {folder.failure_record}; --resume={run.folder.path} tries them again."
+        f"All of them are in {_folder(run, part).failure_record}; --resume={run.folder.path} tries them again."
     )

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from pytorch_lightning import Callback, LightningDataModule, LightningModule
+from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from runner.modules import InnerEyeInference
 from runner.phases.collecting import PredictionCollector, measures_of, shown_intervals
 from runner.phases.weights import use_chosen_weights
+from runner.process_state import distributed_variables_restored
 from runner.run_state import PhaseResult, Run
-from runner.trainer import container_callbacks, create_evaluation_trainer
+from runner.trainer import container_callbacks, create_evaluation_trainer, processes_per_machine
 from runner.training_guards import no_batches
+
+log = logging.getLogger(__name__)
 
 
 def test(run: Run) -> PhaseResult:
@@ -27,13 +32,20 @@ def test(run: Run) -> PhaseResult:
     skipped = _reason_against("test_step", "test", run)
     if skipped and _reason_against("predict_step", "predict", run):
         return PhaseResult(skipped=skipped)
+    is_shared = _is_shared(run)
+    if not run.place.is_first and not is_shared:
+        return PhaseResult(skipped="the first process tests alone")
     use_chosen_weights(run)
     counter, collector = _ItemCounter(), PredictionCollector(run.container)
-    trainer = create_evaluation_trainer(run, [counter, collector, *container_callbacks(run.container)])
-    if skipped:
-        trainer.predict(run.model, datamodule=run.data, return_predictions=False)
-    else:
-        trainer.test(run.model, datamodule=run.data, verbose=False)
+    callbacks = [counter, collector, *container_callbacks(run.container)]
+    trainer = create_evaluation_trainer(run, callbacks, on_all_devices=is_shared)
+    with distributed_variables_restored(), _logging_of_all(run.model, is_shared=is_shared):
+        if skipped:
+            trainer.predict(run.model, datamodule=run.data, return_predictions=False)
+        else:
+            trainer.test(run.model, datamodule=run.data, verbose=False)
+    if not run.place.is_first:
+        return PhaseResult(skipped="the first process has the results")
     limit = trainer.limit_predict_batches if skipped else trainer.limit_test_batches
     if not counter.num_items and limit != 0:
         raise no_batches("predict" if skipped else "test")
@@ -43,6 +55,35 @@ def test(run: Run) -> PhaseResult:
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
     details = {"num_items": counter.num_items, "num_parameters": run.num_parameters, "weights": run.weights_from}
     return PhaseResult(metrics, details | shown_intervals(evaluation, metrics), measures_of(evaluation))
+
+
+def _is_shared(run: Run) -> bool:
+    """Tell whether all processes of the run test their share of the data."""
+    container = run.container
+    if not container.test_on_all_devices or (container.num_nodes == 1 and processes_per_machine(container) == 1):
+        return False
+    if container.fast_dev_run or container.limit_test_batches not in (None, 1.0):
+        log.info("test_on_all_devices: with only some of the batches, one device tests them")
+        return False
+    return True
+
+
+@contextmanager
+def _logging_of_all(model: LightningModule, *, is_shared: bool) -> Iterator[None]:
+    """Reduce what the model logs over all processes, whether or not it says ``sync_dist``."""
+    if not is_shared:
+        yield
+        return
+    log_one = model.log
+
+    def log_all(*arguments: Any, **keywords: Any) -> None:
+        log_one(*arguments, **keywords | {"sync_dist": True})
+
+    model.log = log_all  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del model.log
 
 
 def _reason_against(step: str, split: str, run: Run) -> str | None:
@@ -94,6 +135,12 @@ class _ItemCounter(Callback):
         del trainer, pl_module, outputs
         self.num_items += count_items(batch)
 
-    def on_predict_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, *_rest: Any) -> None:
-        del trainer, pl_module, outputs
-        self.num_items += count_items(batch)
+    def on_predict_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, *rest: Any) -> None:
+        self.on_test_batch_end(trainer, pl_module, outputs, batch, *rest)
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        del pl_module
+        count = torch.tensor(self.num_items, device=trainer.strategy.root_device)
+        self.num_items = int(trainer.strategy.reduce(count, reduce_op="sum"))
+
+    on_predict_epoch_end = on_test_epoch_end

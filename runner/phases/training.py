@@ -16,7 +16,7 @@ from runner.metrics_table import last_row, metrics_of_epoch
 from runner.modules import LightningModuleWithOptimizer
 from runner.process_state import distributed_variables_restored
 from runner.run_checkpoints import RunCheckpoints
-from runner.run_state import PhaseResult, Run, is_global_rank_zero, is_local_rank_zero
+from runner.run_state import PhaseResult, Run
 from runner.trainer import create_training_trainer
 from runner.training_guards import FirstError, check_batches
 
@@ -59,9 +59,9 @@ def _first_error(trainer: Trainer) -> BaseException | None:
 
 
 def _call_hooks(run: Run) -> None:
-    if is_global_rank_zero():
+    if run.place.is_first:
         run.container.before_training_on_global_rank_zero()
-    if is_local_rank_zero():
+    if run.place.local_rank == 0:
         run.container.before_training_on_local_rank_zero()
     run.container.before_training_on_all_ranks()
 

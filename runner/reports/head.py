@@ -71,7 +71,7 @@ def cards(record: RunRecord) -> list[Card]:
 def _end(record: RunRecord) -> dict[str, str] | None:
     """Return how a run that did not come to its end ended; None for others."""
     status, state = record.status, record.state
-    if state in ("completed", "running"):
+    if state in ("completed", "running", "queued"):
         return None
     said = {"failed": "It failed", "interrupted": "It was stopped", "killed": "It was killed"}.get(state, "It ended")
     traces = [each.traceback for each in record.log if each.traceback]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from array import array
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
@@ -20,6 +21,15 @@ GIVE_UP_AFTER = 100
 
 OnFailed = Callable[[int, Exception], None]
 """Called with the number of an item that cannot be loaded, and the reason."""
+
+Owns = Callable[[int], bool]
+"""Tells whether the item with a number is for this process to explain."""
+
+
+def owns_all(number: int) -> bool:
+    """Tell that every item is for this process."""
+    del number
+    return True
 
 
 class ListedItems:
@@ -41,6 +51,7 @@ class ListedItems:
         first: int,
         max_items: int | None,
         max_batches: Limit,
+        owns: Owns = owns_all,
     ) -> None:
         """Make the list.
 
@@ -51,6 +62,7 @@ class ListedItems:
             first: Number of the data set's first item.
             max_items: How many items there are at most, those that are done included.
             max_batches: How many batches there are at most, likewise.
+            owns: Which of them are for this process.
         """
         dataset: Any = loader.dataset
         batch_size: int = loader.batch_size or getattr(loader.batch_sampler, "batch_size", None) or 1
@@ -58,10 +70,16 @@ class ListedItems:
         is_part = isinstance(max_batches, float)
         num_batches = math.floor(math.ceil(len(places) / batch_size) * max_batches) if is_part else max_batches
         places = places[: int(num_batches) * batch_size]
-        self.total = len(places)
+        self.num_items = len(places)
+        """How many images there are, those of other processes included."""
         self.end = first + len(dataset)
         self.batch_size = batch_size
-        self._missing = [place for place in places if first + place not in done]
+        self.total, self._missing = 0, array("q")
+        for place in places:
+            if owns(first + place):
+                self.total += 1
+                if first + place not in done:
+                    self._missing.append(place)
         self._first = first
         self._on_failed = on_failed
         self._loaded: deque[list[int]] = deque()
@@ -93,7 +111,8 @@ class ListedItems:
             if loaded:
                 self._loaded.append(loaded)
                 yield batch
-        if first_error is not None and failed > 1 and not any_loaded:
+        enough = 2 if self.total == self.num_items else GIVE_UP_AFTER  # a part may be a few corrupt items by chance
+        if first_error is not None and failed >= enough and not any_loaded:
             raise first_error
 
     @property
@@ -130,13 +149,20 @@ class StreamedItems:
     num_missing: int | None = None
 
     def __init__(
-        self, loader: Iterable[Any], done: Collection[int], *, first: int, max_items: int | None, max_batches: Limit
+        self,
+        loader: Iterable[Any],
+        done: Collection[int],
+        *,
+        first: int,
+        max_items: int | None,
+        max_batches: Limit,
+        owns: Owns = owns_all,
     ) -> None:
         """Start counting; the arguments mean what they mean to :class:`ListedItems`."""
         self.batch_limit = max_batches
-        self.end = first
+        self.end = self._first = first
         self.num_done = len(done)
-        self._loader, self._done = loader, done
+        self._loader, self._done, self._owns = loader, done, owns
         self._stop = math.inf if max_items is None else first + max_items
         self.batches: Iterable[Any] = self
 
@@ -152,8 +178,15 @@ class StreamedItems:
         numbers = range(self.end, self.end + num_images)
         self.end += num_images
         return [
-            (place, number) for place, number in enumerate(numbers) if number < self._stop and number not in self._done
+            (place, number)
+            for place, number in enumerate(numbers)
+            if number < self._stop and self._owns(number) and number not in self._done
         ]
+
+    @property
+    def num_items(self) -> int:
+        """How many images have come so far, those of other processes included."""
+        return self.end - self._first
 
 
 Items = ListedItems | StreamedItems
@@ -166,6 +199,7 @@ def open_items(
     *,
     max_items: int | None,
     max_batches: Limit,
+    owns: Owns = owns_all,
 ) -> Iterator[Items]:
     """Yield what to explain of each loader in turn; the numbers go on from one loader to the next.
 
@@ -175,12 +209,13 @@ def open_items(
         on_failed: Told of each item that cannot be loaded.
         max_items: How many items there are at most in all; None: all.
         max_batches: How many batches of each loader.
+        owns: Which items are for this process; the limits count all.
     """
     first, left = 0, max_items
     for loader in loaders:
         if left == 0:
             return
-        limits: dict[str, Any] = {"first": first, "max_items": left, "max_batches": max_batches}
+        limits: dict[str, Any] = {"first": first, "max_items": left, "max_batches": max_batches, "owns": owns}
         items: Items
         if is_listed(loader):
             items = ListedItems(loader, done, on_failed, **limits)
@@ -188,7 +223,7 @@ def open_items(
             items = StreamedItems(loader, done, **limits)
         yield items
         if left is not None:
-            left = max(0, left - (items.total if items.total is not None else items.end - first))
+            left = max(0, left - items.num_items)
         first = items.end
 
 
@@ -199,12 +234,12 @@ def is_listed(loader: Any) -> bool:
     return loader.batch_sampler is not None and hasattr(loader.dataset, "__len__")
 
 
-def _places(loader: DataLoader[Any]) -> list[int]:
+def _places(loader: DataLoader[Any]) -> Sequence[int]:
     dataset: Any = loader.dataset
     sampler = getattr(loader.batch_sampler, "sampler", loader.sampler)
     if isinstance(sampler, SubsetRandomSampler):
         return sorted(sampler.indices)
-    return list(range(len(dataset)))
+    return range(len(dataset))
 
 
 def _reordered(loader: DataLoader[Any], dataset: LoadedItems, batch_size: int) -> DataLoader[Any]:

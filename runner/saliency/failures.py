@@ -78,6 +78,11 @@ class FailureRecord:
             self._failures = {index: each for index, each in self._failures.items() if index not in known}
             self.flush()
 
+    def replace(self, failures: Collection[Failure]) -> None:
+        """Hold *failures* and no others."""
+        self._failures = {each.index: each for each in failures}
+        self.flush()
+
     def forget_earlier(self) -> None:
         """Forget what an earlier attempt recorded and this one did not meet again, as when less is asked for."""
         self.discard(self._failures.keys() - self._new)

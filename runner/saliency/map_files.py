@@ -38,6 +38,7 @@ _NAME = re.compile(r"(\d+)(-\d+)?")
 _NARROW = ("image", "maps", "color_maps")
 """What is stored in the precision that the user chose, and read as float32."""
 _MEASURES = "measures/"
+_NPY = ".npy"
 
 
 class StoredImage(NamedTuple):
@@ -49,18 +50,26 @@ class StoredImage(NamedTuple):
     record: journal.Record | None = None
     """Its place, where *file* is a journal."""
 
-    def entries(self) -> dict[str, Array]:
-        """Return the arrays of the image.
+    def contents(self) -> dict[str, bytes]:
+        """Return the arrays of the image as npy files.
 
         Raises:
             Exception: one of ``DAMAGED``, if the file is missing, damaged, or holds something else.
         """
         if self.record is not None:
-            with np.load(io.BytesIO(self.record.read(self.file)), allow_pickle=False) as archive:
-                return dict(archive)
-        archive = _opened(self.file)
-        names = [name for name in archive.files if name.startswith(self.prefix)]
-        return {name.removeprefix(self.prefix): archive[name] for name in names}
+            with zipfile.ZipFile(io.BytesIO(self.record.read(self.file))) as archive:
+                return {name.removesuffix(_NPY): archive.read(name) for name in archive.namelist()}
+        opened = _opened(self.file)
+        names = opened.names[self.prefix] if self.prefix else opened.archive.namelist()
+        return {name.removeprefix(self.prefix).removesuffix(_NPY): opened.archive.read(name) for name in names}
+
+    def entries(self) -> dict[str, Array]:
+        """Return the arrays of the image.
+
+        Raises:
+            Exception: one of ``DAMAGED``, as above.
+        """
+        return {name: _array(content) for name, content in self.contents().items()}
 
     def explanation(self) -> Explanation:
         """Return the image as it was written, but for its precision.
@@ -80,8 +89,8 @@ class StoredImage(NamedTuple):
         return Explanation(**values, measures=measures)
 
 
-def entries_of(explanation: Explanation, dtype: str) -> dict[str, Array]:
-    """Return the arrays that make up the file of one image, in a fixed order.
+def contents_of(explanation: Explanation, dtype: str) -> dict[str, bytes]:
+    """Return the arrays that make up the file of one image as npy files, in a fixed order.
 
     Args:
         explanation: The image.
@@ -90,31 +99,32 @@ def entries_of(explanation: Explanation, dtype: str) -> dict[str, Array]:
     values = {each.name: getattr(explanation, each.name) for each in fields(explanation)}
     values |= {_MEASURES + name: value for name, value in sorted(values.pop("measures").items())}
     entries = {name: np.asarray(value) for name, value in values.items() if value is not None}
-    return entries | {name: _narrowed(entries[name], dtype) for name in _NARROW if name in entries}
+    entries |= {name: _narrowed(entries[name], dtype) for name in _NARROW if name in entries}
+    return {name: _npy(array) for name, array in entries.items()}
 
 
 def write_images(
-    file: IO[bytes], images: Iterable[tuple[str, Mapping[str, Array]]], compression: int = zipfile.ZIP_DEFLATED
+    file: IO[bytes], images: Iterable[tuple[str, Mapping[str, bytes]]], compression: int = zipfile.ZIP_DEFLATED
 ) -> None:
     """Write an npz as ``numpy.savez_compressed`` does, of one image after the other.
 
     Args:
         file: Where to.
-        images: What stands before the names of its entries, and its entries, of each image.
+        images: What stands before the names of its entries, and its entries as npy files, of each image.
         compression: One of zipfile's constants.
     """
     with zipfile.ZipFile(file, "w", compression) as archive:
-        for prefix, entries in images:
-            for name, array in entries.items():
-                with archive.open(f"{prefix}{name}.npy", "w", force_zip64=True) as entry:
-                    np.lib.format.write_array(entry, array, allow_pickle=False)
+        for prefix, contents in images:
+            for name, content in contents.items():
+                with archive.open(f"{prefix}{name}{_NPY}", "w", force_zip64=True) as entry:
+                    entry.write(content)
 
 
-def image_bytes(entries: Mapping[str, Array]) -> bytes:
+def image_bytes(contents: Mapping[str, bytes]) -> bytes:
     """Return the npz of one image without compression, for a journal."""
-    content = io.BytesIO()
-    write_images(content, [("", entries)], zipfile.ZIP_STORED)
-    return content.getvalue()
+    file = io.BytesIO()
+    write_images(file, [("", contents)], zipfile.ZIP_STORED)
+    return file.getvalue()
 
 
 def prefix_of(index: int) -> str:
@@ -131,9 +141,8 @@ def images_in(file: Path) -> dict[int, StoredImage]:
     if file.suffix == ".part":
         return {index: StoredImage(file, record=record) for index, record in journal.records(file).items()}
     if "-" not in file.stem:
-        return {int(file.stem): StoredImage(file)}
-    indices = {int(name.partition("/")[0]) for name in _opened(file).files}
-    return {index: StoredImage(file, prefix_of(index)) for index in indices}
+        return {first_index(file): StoredImage(file)}
+    return {int(prefix[:-1]): StoredImage(file, prefix) for prefix in _opened(file).names}
 
 
 def files_of_images(folder: Path, suffix: str) -> list[Path]:
@@ -146,13 +155,51 @@ def files_of_images(folder: Path, suffix: str) -> list[Path]:
     return sorted(file for file in folder.glob(f"*.{suffix}") if _NAME.fullmatch(file.stem))
 
 
+def first_index(file: Path) -> int:
+    """Return the index of the first image that a file of images may hold."""
+    return int(file.stem.partition("-")[0])
+
+
 def _narrowed(values: Array, dtype: str) -> Array:
     with np.errstate(over="ignore"):
         narrow = values.astype(dtype)
     return narrow if np.isfinite(narrow).all() else values.astype(np.float32)
 
 
-def _opened(file: Path) -> Any:
+def _npy(array: Array) -> bytes:
+    file = io.BytesIO()
+    np.lib.format.write_array(file, array, allow_pickle=False)
+    return file.getvalue()
+
+
+def _array(content: bytes) -> Array:
+    """Return the array in an npy file, as ``numpy.load`` does in four times the time."""
+    start = 10 + int.from_bytes(content[8:10], "little")
+    shape, is_fortran, dtype = _head(content[:start])
+    return np.ndarray(shape, dtype, content, start, order="F" if is_fortran else "C").copy()
+
+
+@lru_cache(maxsize=100)
+def _head(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Read the head of an npy file; those of one name are alike in all images."""
+    file = io.BytesIO(head)
+    if np.lib.format.read_magic(file) != (1, 0):
+        raise ValueError("no npy file of version 1.0")
+    shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(file)
+    if dtype.hasobject:
+        raise ValueError("objects are not read")
+    return shape, is_fortran, dtype
+
+
+class _Opened(NamedTuple):
+    """An npz of many images."""
+
+    archive: zipfile.ZipFile
+    names: dict[str, list[str]]
+    """Its entries, by what stands before their names."""
+
+
+def _opened(file: Path) -> _Opened:
     """Return the open npz; the last one stays open, because its table of contents is long to read."""
     state = file.stat()
     if not stat.S_ISREG(state.st_mode):
@@ -161,6 +208,11 @@ def _opened(file: Path) -> Any:
 
 
 @lru_cache(maxsize=1)
-def _open(file: Path, *_identity: int) -> Any:
+def _open(file: Path, *_identity: int) -> _Opened:
     """Open *file* anew when it was replaced, and in a forked process, which would share the place in it."""
-    return np.load(file, allow_pickle=False)
+    archive = zipfile.ZipFile(file)
+    names: dict[str, list[str]] = {}
+    for name in archive.namelist():
+        before, slash, _ = name.partition("/")
+        names.setdefault(before + slash, []).append(name)
+    return _Opened(archive, names)

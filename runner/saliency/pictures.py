@@ -49,8 +49,9 @@ def full_color(strengths: Sequence[float]) -> float:
     Args:
         strengths: Those of all maps of the data set; NaN is left out.
     """
-    finite = [value for value in strengths if math.isfinite(value) and value > 0]
-    return float(np.percentile(finite, 95)) if finite else 1.0
+    values = np.asarray(strengths, dtype=np.float64)
+    finite = values[np.isfinite(values) & (values > 0)]
+    return float(np.percentile(finite, 95)) if len(finite) else 1.0
 
 
 def sheet_places(num_images: int) -> list[int]:
@@ -67,10 +68,11 @@ def overlay_places(choice: str | int | list[int], indices: Sequence[int]) -> lis
     """
     if isinstance(choice, list):
         chosen = set(choice)
-        unknown = sorted(chosen - set(indices))
+        places = [place for place, index in enumerate(indices) if index in chosen]
+        unknown = sorted(chosen - {indices[place] for place in places})
         if unknown:
             log.warning("saliency_overlays: there are no maps of image %s", ", ".join(map(str, unknown)))
-        return [place for place, index in enumerate(indices) if index in chosen]
+        return places
     number = {"all": len(indices), "none": 0}[choice] if isinstance(choice, str) else choice
     return list(range(min(number, len(indices))))
 

@@ -4,27 +4,38 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from array import array
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, overload
 
+import numpy as np
+
 from runner.atomic_files import atomic_file, write_json
+from runner.folder_lock import FolderLock
+from runner.foreign_files import read_bytes
 from runner.saliency import journal
 from runner.saliency.explanation import Explanation
 from runner.saliency.failures import Failure, FailureRecord
+from runner.saliency.index_set import IndexSet
 from runner.saliency.index_table import index_rows, write_index
 from runner.saliency.map_files import (
     DAMAGED,
     StoredImage,
-    entries_of,
+    contents_of,
     files_of_images,
+    first_index,
     image_bytes,
     images_in,
     prefix_of,
     write_images,
 )
+from runner.saliency.part import WHOLE, Part
 
 log = logging.getLogger(__name__)
+
+_AGREEMENT = "agreement.json"
 
 
 class SaliencyFolder:
@@ -34,21 +45,40 @@ class SaliencyFolder:
     example, share ``maps/000000-000063.npz``, which is written when they are all there or at the end, by :meth:`seal`;
     until then they wait in the journal ``maps/000000-000063.part``. The same images give the same bytes, in whatever
     order they come and however often the phase is interrupted.
+
+    Several processes may write to it at the same time, a :class:`~runner.saliency.part.Part` each. What one of them has
+    to say of its part lies in ``parts/03-of-16`` until :meth:`merge` takes it in.
     """
 
-    def __init__(self, path: Path, shard_size: int = 1, dtype: str = "float32") -> None:
+    def __init__(self, path: Path, shard_size: int = 1, dtype: str = "float32", part: Part = WHOLE) -> None:
         """Name the folder; :meth:`open` makes it.
 
         Args:
             path: Where it is.
             shard_size: How many images share a file.
             dtype: ``float32`` or ``float16``: how images and maps are stored.
+            part: The images that this process explains.
         """
         self.path = path
         self._shard_size = shard_size
         self._dtype = dtype
-        self._stored: set[int] = set()
-        self._failed = FailureRecord(path / "failures.csv")
+        self.part = part
+        """The images that this process explains."""
+        self._stored = IndexSet()
+        self._failed = FailureRecord(self._own / "failures.csv")
+
+    @property
+    def parts(self) -> Path:
+        """Folder of what processes have to say that make a part each."""
+        return self.path / "parts"
+
+    def part_folder(self, part: Part) -> Path:
+        """Return the folder in which a process that makes *part* says so, has its log, and records failures."""
+        return self.parts / part.name
+
+    @property
+    def _own(self) -> Path:
+        return self.path if self.part.is_whole else self.part_folder(self.part)
 
     @property
     def maps(self) -> Path:
@@ -96,16 +126,38 @@ class SaliencyFolder:
         """Return the picture of one image."""
         return self.overlays / f"{index:06d}.png"
 
-    def open(self, settings: Mapping[str, Any]) -> set[int]:
+    def owns(self, index: int) -> bool:
+        """Tell whether the image with *index* belongs to the part that this process explains."""
+        return self.part.owns(index, self._shard_size)
+
+    def open(self, settings: Mapping[str, Any]) -> Set[int]:
         """Make the folder ready and return the indices of the images that need not be explained again.
 
-        Maps that were made with other settings, or in other files, and what cannot be read, are removed.
+        Maps that were made with other settings, or in other files, and what cannot be read, are removed. Of several
+        processes that begin at the same time the first one does so; each checks the files of its own part.
 
         Args:
             settings: What decides how the maps come out, for JSON.
         """
-        for folder in (self.maps, self.overlays):
+        for folder in (self.maps, self.overlays, self._own):
             folder.mkdir(parents=True, exist_ok=True)
+        with nullcontext() if self.part.is_whole else FolderLock(self.path).held():
+            self._keep_only(settings)
+        self._stored = IndexSet()
+        for file in self._own_files("npz"):
+            self._stored.update(_checked(file))
+        for file in self._own_files("part"):
+            if torn := journal.cut_torn_tail(file):
+                log.warning("saliency: the last %d bytes of %s are damaged and made anew", torn, file.name)
+            self._stored.update(images_in(file))
+        self._failed.discard(self._stored)
+        return self._stored
+
+    def _own_files(self, suffix: str) -> list[Path]:
+        return [file for file in files_of_images(self.maps, suffix) if self.owns(first_index(file))]
+
+    def _keep_only(self, settings: Mapping[str, Any]) -> None:
+        """Remove maps of other settings."""
         layout = {"saliency_shard_size": self._shard_size, "saliency_dtype": self._dtype}
         wanted = json.loads(json.dumps({**settings, **layout}, default=str))
         known = _known_settings(self.settings)
@@ -113,16 +165,8 @@ class SaliencyFolder:
             changed = sorted(name for name in {*known, *wanted} if known.get(name) != wanted.get(name))
             log.info("saliency: all maps are made anew, %s changed", ", ".join(changed))
             self._clear()
-        write_json(self.settings, wanted)
-        self._stored = set()
-        for file in files_of_images(self.maps, "npz"):
-            self._stored |= _checked(file)
-        for file in files_of_images(self.maps, "part"):
-            if torn := journal.cut_torn_tail(file):
-                log.warning("saliency: the last %d bytes of %s are damaged and made anew", torn, file.name)
-            self._stored |= images_in(file).keys()
-        self._failed.discard(self._stored)
-        return set(self._stored)
+        if known != wanted:
+            write_json(self.settings, wanted)
 
     def write(self, explanation: Explanation) -> None:
         """Write the maps of one image, whole or not at all.
@@ -130,17 +174,17 @@ class SaliencyFolder:
         Raises:
             OSError: the disk is full, and so on.
         """
-        index, entries = explanation.index, entries_of(explanation, self._dtype)
+        index, contents = explanation.index, contents_of(explanation, self._dtype)
         file = self.map_file(index)
         if self._shard_size == 1:
             with atomic_file(file) as archive:
-                write_images(archive, [("", entries)])
+                write_images(archive, [("", contents)])
         else:
-            journal.append(_journal_of(file), index, image_bytes(entries))
+            journal.append(_journal_of(file), index, image_bytes(contents))
         self._stored.add(index)
         self._failed.discard([index])
         first = index - index % self._shard_size
-        if self._shard_size > 1 and self._stored.issuperset(range(first, first + self._shard_size)):
+        if self._shard_size > 1 and self._stored.has_all(first, first + self._shard_size):
             _seal(file)
 
     def write_failure(self, index: int, error: Exception) -> None:
@@ -148,10 +192,36 @@ class SaliencyFolder:
         self._failed.add(index, error)
 
     def seal(self) -> None:
-        """Bring the folder to the form that it has at the end: no journals, and failures of this attempt only."""
-        for file in files_of_images(self.maps, "part"):
+        """Bring the part to the form that it has at the end: no journals, and failures of this attempt only."""
+        for file in self._own_files("part"):
             _seal(file.with_suffix(".npz"))
         self._failed.forget_earlier()
+
+    def write_agreement(self, agreement: float) -> None:
+        """Keep how well fast maps agree with exact ones: the least that this or an earlier attempt has found."""
+        path = self._own / _AGREEMENT
+        write_json(path, {"fast_agreement": min([agreement, *_agreements(path)])})
+
+    def merge(self, num_parts: int) -> float | None:
+        """Take in what the parts have recorded, once they are all done, and return their least agreement, if any.
+
+        Args:
+            num_parts: How many parts have just been made; what is left of others is removed. 1: no parts, all images
+                that failed in any were tried again.
+        """
+        if num_parts > 1:
+            places = (self.part_folder(Part(number, num_parts)) / self._failed.path.name for number in range(num_parts))
+            self._failed.replace([each for place in places for each in FailureRecord(place).failures])
+        agreement = min(_agreements(self.path / _AGREEMENT, *self.parts.glob(f"*/{_AGREEMENT}")), default=None)
+        self._forget_parts()
+        return agreement
+
+    def _forget_parts(self) -> None:
+        """Remove what parts have recorded; their logs stay."""
+        for name in (self._failed.path.name, _AGREEMENT):
+            for file in (self.path / name, *self.parts.glob(f"*/{name}")):
+                if file != self._failed.path:
+                    file.unlink(missing_ok=True)
 
     def write_index(self, explanations: Iterable[Explanation]) -> None:
         """Write the table from all images, one after the other."""
@@ -169,6 +239,7 @@ class SaliencyFolder:
             for file in folder.glob(f"*.{suffix}"):
                 file.unlink()
         self._failed.discard([each.index for each in self.failures])
+        self._forget_parts()
 
 
 class SavedMaps(Sequence[Explanation]):
@@ -181,12 +252,19 @@ class SavedMaps(Sequence[Explanation]):
             path: The saliency folder of a run.
         """
         maps = SaliencyFolder(path).maps
-        self._images: dict[int, StoredImage] = {}
-        for suffix in ("npz", "part"):
-            for file in files_of_images(maps, suffix):
-                self._images |= images_in(file)
-        self.indices = sorted(self._images)
+        self._files = [file for suffix in ("npz", "part") for file in files_of_images(maps, suffix)]
+        self._last: tuple[Path | None, dict[int, StoredImage]] = None, {}
+        indices, numbers = array("q"), array("l")
+        for number, file in enumerate(self._files):
+            here = images_in(file)
+            indices.extend(here)
+            numbers.extend([number] * len(here))
+        order = np.argsort(indices, kind="stable")
+        ordered = np.asarray(indices)[order]
+        is_last = np.append(ordered[1:] != ordered[:-1], True)[: len(ordered)]  # a journal has the word
+        self.indices = array("q", ordered[is_last].tobytes())
         """The index of each image in the data set."""
+        self._numbers = array("l", np.asarray(numbers)[order][is_last].tobytes())
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -197,8 +275,11 @@ class SavedMaps(Sequence[Explanation]):
     def __getitem__(self, place: slice) -> list[Explanation]: ...
     def __getitem__(self, place: int | slice) -> Explanation | list[Explanation]:
         if isinstance(place, slice):
-            return [self._images[index].explanation() for index in self.indices[place]]
-        return self._images[self.indices[place]].explanation()
+            return [self[each] for each in range(len(self))[place]]
+        file, index = self._files[self._numbers[place]], self.indices[place]
+        if self._last[0] != file:
+            self._last = file, images_in(file)
+        return self._last[1][index].explanation()
 
 
 def _journal_of(shard: Path) -> Path:
@@ -216,7 +297,7 @@ def _seal(shard: Path) -> None:
 
 def _write_shard(shard: Path, images: Mapping[int, StoredImage]) -> None:
     with atomic_file(shard) as archive:
-        write_images(archive, ((prefix_of(index), images[index].entries()) for index in sorted(images)))
+        write_images(archive, ((prefix_of(index), images[index].contents()) for index in sorted(images)))
 
 
 def _checked(file: Path) -> set[int]:
@@ -240,6 +321,11 @@ def _is_whole(index: int, image: StoredImage) -> bool:
         return image.explanation().index == index
     except DAMAGED:
         return False
+
+
+def _agreements(*paths: Path) -> list[float]:
+    found = [json.loads(read_bytes(path))["fast_agreement"] for path in paths if path.is_file()]
+    return [each for each in found if isinstance(each, float)]
 
 
 def _known_settings(path: Path) -> dict[str, Any] | None:

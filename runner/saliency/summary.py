@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -30,7 +31,7 @@ class Summary:
     """Takes images one after the other and keeps none of them."""
 
     def __init__(self) -> None:
-        self.strengths: list[float] = []
+        self.strengths = array("d")
         """Of all maps that are not flagged."""
         self._num_images = 0
         self._num_flagged = 0
@@ -47,7 +48,7 @@ class Summary:
     def add(self, explanation: Explanation) -> None:
         """Add one image."""
         flagged = np.array([explanation.is_flagged(place) for place in range(len(explanation.targets))], dtype=bool)
-        self.strengths += explanation.strength[~flagged].tolist()
+        self.strengths.extend(explanation.strength[~flagged].tolist())
         self._num_images += 1
         self._num_flagged += bool(flagged.any())
         place = explanation.main

@@ -11,8 +11,8 @@ from runner.atomic_files import write_json, write_text
 from runner.command_line import Request, program_name
 from runner.errors import EXIT_DONE, EXIT_FAILED, UsageError
 from runner.log_setup import console_logging
+from runner.places import find_place
 from runner.preparation import Plan
-from runner.process_state import joined_run_folder
 from runner.run_record import shown
 from runner.shown import format_ranges, printable
 from runner.sweep.history import History
@@ -50,8 +50,8 @@ def sweep(request: Request, base: Plan, on_folder: Callable[[Path], None] = lamb
         RunInterrupted: a signal stopped it.
     """
     with console_logging(request.log_level, quiet=request.quiet):
-        wanted = _wanted(request, base)
-        slots, limits = _slots(request), _limits(request, wanted)
+        wanted = wanted_of(request, base)
+        slots, limits = slots_of(request), limits_of(request, wanted)
         if wanted is not None and request.dry_run:
             print(dry_run_text(wanted.plan))
             return EXIT_DONE
@@ -69,7 +69,7 @@ def work(request: Request) -> int:
     Raises:
         RunInterrupted: a signal stopped it.
     """
-    outputs, slots, limits = outputs_folder(request), _slots(request), _limits(request, None)
+    outputs, slots, limits = outputs_folder(request), slots_of(request), limits_of(request, None)
     with console_logging(request.log_level, quiet=request.quiet):
         if not sweeps_in(outputs):
             print("The queue is empty.")
@@ -84,13 +84,17 @@ def trial(folder: str, number: str) -> int:
         UsageError: there is no such sweep, or the number is none.
     """
     sweep_folder, index = SweepFolder.open(Path(folder)), whole_number("trial", number, least=0)
-    if joined_run_folder() is not None:
+    if find_place().joined is not None:
         return join(sweep_folder, index)
     return work_on(sweep_folder, index)
 
 
-def _wanted(request: Request, base: Plan) -> Wanted | None:
-    """Return the sweep that the command line describes; None if it only names one."""
+def wanted_of(request: Request, base: Plan) -> Wanted | None:
+    """Return the sweep that the command line describes; None if it only names one.
+
+    Raises:
+        UsageError: something about it is wrong.
+    """
     if request.sweep:
         return wanted_sweep(request, base)
     return None if request.resume is not None else Wanted(single_run(base), None, None)
@@ -150,13 +154,22 @@ def _write_results_of(state: SweepState) -> bool:
     return True
 
 
-def _slots(request: Request) -> list[Slot]:
+def slots_of(request: Request) -> list[Slot]:
+    """Return the shares of this machine that trials are to have.
+
+    Raises:
+        UsageError: a number is none.
+    """
     devices = whole_number("devices_per_trial", request.devices_per_trial or "1", least=1)
     return make_slots(whole_number("workers", request.workers, least=1) if request.workers else None, devices)
 
 
-def _limits(request: Request, wanted: Wanted | None) -> Limits:
-    """Return the limits of this supervisor; those in the file of a sweep count unless the command line has others."""
+def limits_of(request: Request, wanted: Wanted | None) -> Limits:
+    """Return the limits of this supervisor; those in the file of a sweep count unless the command line has others.
+
+    Raises:
+        UsageError: one of them cannot be read.
+    """
     max_failures = whole_number("max_failures", request.max_failures, least=1) if request.max_failures else None
     time = _seconds("sweep_time", request.sweep_time)
     return Limits(

@@ -256,7 +256,7 @@ def _count_attempt(sweep: SweepFolder, number: int, folder: RunFolder) -> Attemp
     body = read_json(sweep.attempts(number))
     before = Attempts.from_json(body)
     status = read_json(folder.status)
-    progress = _progress(folder, status)
+    progress = progress_of(folder)
     fruitless = before.fruitless + 1 if progress == before.progress and not body.get("stopped") else 1
     seconds = before.seconds + float(status.get("uptime_seconds", 0.0))
     now = Attempts(before.attempts + 1, fruitless, progress, seconds)
@@ -264,11 +264,19 @@ def _count_attempt(sweep: SweepFolder, number: int, folder: RunFolder) -> Attemp
     return now
 
 
-def _progress(folder: RunFolder, status: Mapping[str, Any]) -> tuple[int, ...]:
-    """Return numbers of which one changes whenever an attempt has got further."""
+def progress_of(folder: RunFolder, *, counts_steps: bool = False) -> tuple[int, ...]:
+    """Return numbers of which one changes whenever a run has got further.
+
+    Args:
+        folder: The run.
+        counts_steps: Whether a stop in the middle of an epoch counts, since the run goes on from there.
+    """
+    status = read_json(folder.status)
     maps = folder.saliency / "maps"
     explained = sum(entry.stat().st_size for entry in os.scandir(maps)) if maps.is_dir() else 0
-    return (len(status.get("phases", {})), int(status.get("epochs_finished", 0)), explained)
+    numbers = (len(status.get("phases", {})), int(status.get("epochs_finished", 0)), explained)
+    middle = folder.interrupted_checkpoint
+    return (*numbers, middle.stat().st_mtime_ns if middle.is_file() else 0) if counts_steps else numbers
 
 
 def _stopped(sweep: SweepFolder, trial: Trial) -> Trial:

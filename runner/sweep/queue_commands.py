@@ -13,6 +13,7 @@ from runner.folder_lock import FolderLock
 from runner.shown import brief, printable
 from runner.sweep.history import History
 from runner.sweep.plan import SweepPlan
+from runner.sweep.queue_jobs import cancel_run, cancel_sweep, find_run, jobs_of_sweeps, runs_in_slurm, runs_table
 from runner.sweep.sweep_folder import SWEEPS, SweepFolder, sweeps_in
 from runner.sweep.trials import CANCELLED, COMPLETED, FAILED, GIVEN_UP, PRUNED, Trial
 
@@ -35,7 +36,13 @@ def queue_command(arguments: Sequence[str], outputs: Path) -> str:
     if len(rest) != wanted:
         raise UsageError(f"Write: queue {action} NAME{' NUMBER' if action == 'priority' else '[/TRIAL]'}.")
     name, trial = _split(rest[0], outputs)
-    sweep = find_sweep(outputs, name)
+    try:
+        sweep = find_sweep(outputs, name)
+    except UsageError:
+        run = find_run(outputs, name) if action == "cancel" and trial is None else None
+        if run is None:
+            raise
+        return cancel_run(run)
     if action == "priority":
         return _set_priority(sweep, rest[1])
     if trial is None:
@@ -48,14 +55,18 @@ def queue_command(arguments: Sequence[str], outputs: Path) -> str:
 def queue_table(outputs: Path) -> str:
     """Return a table of all sweeps: those with a higher priority first, then those that came first."""
     sweeps = sorted(sweeps_in(outputs), key=lambda sweep: (-sweep.read_control().priority, sweep.sequence))
+    runs = runs_table(runs_in_slurm(outputs))
     if not sweeps:
-        return "The queue is empty."
+        return "\n".join(runs) or "The queue is empty."
+    jobs = jobs_of_sweeps(sweeps)
     rows = [("sweep", "state", "priority", "done", "running", "open", "failed", "what"), *map(_row, sweeps)]
+    if jobs:
+        rows = [(*row, "in Slurm" if place == 0 else jobs.get(row[0], "")) for place, row in enumerate(rows)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     notes = [f"{row[0]}: paused, {sweep.read_control().paused}" for sweep, row in zip(sweeps, rows[1:], strict=True)
              if row[1] == "paused"]  # fmt: skip
-    return "\n".join([*lines, *(printable(note, 300) for note in notes)])
+    return "\n".join([*lines, *(printable(note, 300) for note in notes), *([""] if runs else []), *runs])
 
 
 def _row(sweep: SweepFolder) -> tuple[str, ...]:
@@ -146,7 +157,7 @@ def _cancel(sweep: SweepFolder) -> str:
     if len(sweep.sealed()) >= SweepPlan.of(sweep).total:
         raise UsageError(f"{sweep.name} has come to its end; there is nothing to cancel.")
     sweep.change_control(cancelled=True)
-    return f"{sweep.name}: cancelled; running trials stop now."
+    return f"{sweep.name}: cancelled; running trials stop now.{cancel_sweep(sweep)}"
 
 
 def _retry(sweep: SweepFolder) -> str:

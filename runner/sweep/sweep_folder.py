@@ -142,6 +142,11 @@ class SweepFolder:
         return self.path / "report.html"
 
     @property
+    def jobs(self) -> Path:
+        """Folder of the jobs that were submitted to work on it."""
+        return self.path / "launcher"
+
+    @property
     def files_of_trial(self) -> Collection[str]:
         """Names of the files in a trial's run folder that are not the run's own and change after it."""
         return (self.attempts(0).name, self.console(0).name, _STOP)

@@ -24,10 +24,14 @@ _CONTEXT.set_forkserver_preload(["runner.sweep.preloaded"])
 class Program:
     """A running ``python runner.py ...``."""
 
-    def __init__(self, folder: Path, argv: tuple[str, ...], environment: Mapping[str, str], first: Any) -> None:
+    def __init__(
+        self, folder: Path, argv: tuple[str, ...], environment: Mapping[str, str], first: Any, separate: bool = False
+    ) -> None:
         self.output_file = folder / f"output-{time.monotonic_ns()}.txt"
+        self.errors_file = self.output_file.with_suffix(".err") if separate else self.output_file
+        files = (str(self.output_file), str(self.errors_file))
         self._process: BaseProcess = _CONTEXT.Process(
-            target=_main, args=(str(folder), argv, dict(environment), str(self.output_file), first)
+            target=_main, args=(str(folder), argv, dict(environment), files, first)
         )
         self._process.start()
         assert self._process.pid is not None
@@ -49,7 +53,12 @@ class Program:
 
     @property
     def is_running(self) -> bool:
-        return self._process.exitcode is None
+        return self.exit_code is None
+
+    @property
+    def exit_code(self) -> int | None:
+        """Minus the signal's number if one ended it; None while it runs."""
+        return self._process.exitcode
 
     @property
     def alive(self) -> list[int]:
@@ -67,16 +76,25 @@ class Program:
     def output(self) -> str:
         return self.output_file.read_text(errors="backslashreplace") if self.output_file.is_file() else ""
 
+    @property
+    def errors(self) -> str:
+        """What it said to stderr, where that is separate."""
+        return self.errors_file.read_text(errors="backslashreplace") if self.errors_file.is_file() else ""
+
 
 def _main(
-    folder: str, argv: tuple[str, ...], environment: dict[str, str], output: str, first: Callable[[], None] | None
+    folder: str,
+    argv: tuple[str, ...],
+    environment: dict[str, str],
+    files: tuple[str, str],
+    first: Callable[[], None] | None,
 ) -> None:
     os.setsid()
+    multiprocessing.set_start_method(None, force=True)  # ours is not that of the program
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(folder)
-    descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    for standard in (1, 2):
-        os.dup2(descriptor, standard)
+    for standard, file in enumerate(files, 1):
+        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND), standard)
     os.environ.update(environment)
     time.tzset()
     sys.argv = [str(REPOSITORY / "runner.py"), *argv]
@@ -87,16 +105,17 @@ def _main(
     console_main()
 
 
-def start(folder: Path, *argv: str, first: Any = None, **environment: str) -> Program:
+def start(folder: Path, *argv: str, first: Any = None, separate: bool = False, **environment: str) -> Program:
     """Start the program with ``--containers`` of the tests, where that applies.
 
     Args:
         folder: Working directory.
         *argv: Its arguments.
         first: Called in the process before anything else.
+        separate: Keep what it says to stderr apart.
         **environment: Variables for it.
     """
-    return Program(folder, argv, environment, first)
+    return Program(folder, argv, environment, first, separate)
 
 
 def tiny(*argv: str, model: str = "Tiny") -> tuple[str, ...]:
@@ -106,7 +125,7 @@ def tiny(*argv: str, model: str = "Tiny") -> tuple[str, ...]:
 
 def run(folder: Path, *argv: str, code: int = 0, first: Any = None, seconds: float = 120, **environment: str) -> str:
     """Run the program to its end and return what it printed; it must end with *code*."""
-    program = start(folder, *argv, first=first, **environment)
+    program = start(folder, *argv, first=first, separate=False, **environment)
     found = program.wait(seconds)
     assert found == code, f"exit code {found}, not {code}\n{program.output}"
     return program.output

@@ -6,16 +6,22 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.faults.programs import Program, fingerprint, run, run_folder, start, status, tiny, wait_for
+from tests.faults import programs, warm_children
+from tests.faults.programs import Program, fingerprint, run_folder, status, tiny, wait_for
 from tests.faults.test_b_disks import disk, fill, needs_root
 
 __all__ = ["disk"]
 
 TWO = ("--accelerator=cpu", "--devices=2", "--strategy=ddp", "--num_epochs=6", "--saliency_method=none")
+
+
+start = partial(programs.start, first=warm_children.prepare)
+run = partial(programs.run, first=warm_children.prepare)
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +42,7 @@ def training(folder: Path) -> tuple[Program, Path, list[int]]:
 
 def ranks(program: Program) -> list[int]:
     """Return the processes by rank."""
-    others = [pid for pid in program.alive if b"\0LOCAL_RANK=1\0" in Path(f"/proc/{pid}/environ").read_bytes()]
-    return [program.pid, *others]
+    return [program.pid, *(pid for pid in program.alive if pid != program.pid)]
 
 
 @pytest.mark.parametrize("hit", [[0], [1], [0, 1]], ids=["F3 rank 0", "F3 rank 1", "F3 all"])
@@ -108,7 +113,7 @@ def test_f5_an_exception_in_one_ends_all(fault: str, rank: int, tmp_path: Path) 
 def test_f5_an_exception_after_the_training(tmp_path: Path) -> None:
     """In a process that nothing depends on any more: it is told, and the run is complete."""
     output = run(tmp_path, *tiny(*TWO, "--fault=fit end raises", "--fault_rank=1"))
-    assert "after the training: The process with rank 1, of 2, failed: ValueError: fit end" in output
+    assert "afterwards: The process with rank 1, of 2, failed: ValueError: fit end" in output
     assert status(run_folder(tmp_path))["state"] == "completed"
 
 
@@ -135,7 +140,7 @@ def port() -> Iterator[int]:
 def test_f7_a_port_in_use_and_proxies(port: int, tmp_path: Path) -> None:
     """A free port is taken on this machine; one that the user has chosen and that is in use is told."""
     proxy = "http://127.0.0.1:9"
-    run(tmp_path, *tiny(*TWO, "--max_steps=1"), http_proxy=proxy, https_proxy=proxy, all_proxy=proxy)
+    programs.run(tmp_path, *tiny(*TWO, "--max_steps=1"), http_proxy=proxy, https_proxy=proxy, all_proxy=proxy)
     shutil.rmtree(tmp_path / "outputs")
     output = run(tmp_path, *tiny(*TWO, "--max_steps=1"), code=1, MASTER_PORT=str(port))
     assert f"MASTER_PORT={port}" in output

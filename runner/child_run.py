@@ -1,0 +1,159 @@
+"""A run on several devices for a caller in Python: in processes of its own, as often as wanted from one notebook."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import cloudpickle
+
+from runner.atomic_files import atomic_file
+from runner.environment import redact
+from runner.errors import RunFailedError, RunInterrupted
+from runner.experiment import RunResult, execute
+from runner.log_setup import console_logging
+from runner.places import find_place
+from runner.preparation import Plan
+from runner.process_state import return_to_launch_folder
+
+_RESULT = "result"
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What the caller asks for, and what of its process is needed to understand it."""
+
+    plan: bytes
+    """Pickled on its own, as it needs *path*."""
+    log_level: str
+    quiet: bool
+    path: list[str]
+    """The caller's ``sys.path``."""
+    main_file: str | None
+    """The caller's script; None in a notebook."""
+
+
+def run_in_child(plan: Plan, *, log_level: str, quiet: bool) -> RunResult:
+    """Run *plan* in a process of its own, which starts those for the other devices, and show what they print.
+
+    Ctrl-C goes to the run, which ends in good order; when this process ends, the run ends as well.
+
+    Args:
+        plan: What to run. A class that this process has made travels with what it needs.
+        log_level: Least level to print.
+        quiet: Print warnings and errors only.
+
+    Raises:
+        KeyboardInterrupt: the run was stopped.
+        Exception: what the run raised.
+    """
+    main_file = getattr(sys.modules["__main__"], "__file__", None)
+    request = _Request(cloudpickle.dumps(plan), log_level, quiet, list(sys.path), main_file)
+    with tempfile.TemporaryDirectory(prefix="lightcase-") as folder:
+        file = Path(folder) / "request"
+        file.write_bytes(pickle.dumps(request))
+        _wait_for(_start(file))
+        try:
+            outcome = pickle.loads((file.parent / _RESULT).read_bytes())  # noqa: S301 - of our own process
+        except FileNotFoundError:
+            raise RunFailedError("The process of the run was ended before it could say how the run went.") from None
+    if isinstance(outcome, RunResult):
+        return outcome
+    raise outcome
+
+
+def _start(file: Path) -> subprocess.Popen[bytes]:
+    home = str(Path(__file__).parents[1])
+    search = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))
+    return subprocess.Popen(
+        [sys.executable, "-m", "runner.child_run", str(file)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": search},
+        start_new_session=True,  # Ctrl-C comes from here, once
+    )  # fmt: skip
+
+
+def _wait_for(process: subprocess.Popen[bytes]) -> None:
+    """Show what the process prints until it ends; pass Ctrl-C on."""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    shown = [
+        threading.Thread(target=_show, args=(stream, name), daemon=True)
+        for stream, name in ((process.stdout, "stdout"), (process.stderr, "stderr"))
+    ]
+    for each in shown:
+        each.start()
+    with process:
+        while True:
+            try:
+                for each in shown:
+                    each.join()
+                process.wait()
+            except KeyboardInterrupt:
+                process.send_signal(signal.SIGINT)
+            else:
+                return
+
+
+def _show(stream: IO[bytes], name: str) -> None:
+    """Print to what is stdout or stderr now: a notebook has its own."""
+    for line in stream:
+        print(line.decode(errors="replace"), end="", file=getattr(sys, name), flush=True)
+
+
+def main() -> int:
+    """Run the request in the file that the command line names; as another process of the run, take part in it."""
+    return_to_launch_folder()
+    file = Path(sys.argv[1])
+    request: _Request = pickle.loads(file.read_bytes())  # noqa: S301 - of the process that started this one
+    sys.path[:] = [*sys.path, *(each for each in request.path if each not in sys.path)]
+    main_module: Any = sys.modules["__main__"]
+    main_module.__file__ = request.main_file  # where classes of the caller's script say that they are from
+    is_first = find_place().is_first
+    if is_first:
+        threading.Thread(target=_end_with_caller, name="caller", daemon=True).start()
+    outcome: RunResult | BaseException
+    with console_logging(request.log_level, quiet=request.quiet or not is_first) as context:
+        try:
+            outcome = execute(pickle.loads(request.plan), context)  # noqa: S301 - as above
+        except RunInterrupted as error:
+            outcome = KeyboardInterrupt(str(error))
+            code = error.exit_code
+        except BaseException as error:
+            outcome, code = error, 1
+    if is_first:
+        _write_result(file.parent / _RESULT, outcome)
+    elif isinstance(outcome, BaseException):
+        return code
+    return 0
+
+
+def _end_with_caller() -> None:
+    """Stop in good order when the caller's process has ended, which closes the pipe."""
+    with suppress(OSError):
+        while os.read(0, 1):
+            pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _write_result(file: Path, outcome: RunResult | BaseException) -> None:
+    try:
+        content = pickle.dumps(outcome)
+        pickle.loads(content)  # noqa: S301 - exceptions that need more than their arguments cannot be made anew
+    except Exception:
+        content = pickle.dumps(RunFailedError(redact(f"{type(outcome).__name__}: {outcome}")))
+    with suppress(FileNotFoundError), atomic_file(file) as target:
+        target.write(content)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Runs and sweeps as jobs of Slurm: ``--launcher=slurm``. submitit submits them; nothing here imports torch."""

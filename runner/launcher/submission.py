@@ -1,0 +1,157 @@
+"""The joint to submitit: one batch script for a job or an array of jobs, looked at, tried out, submitted."""
+
+from __future__ import annotations
+
+import copy
+import os
+import re
+import shlex
+import subprocess
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from submitit import Executor, LocalExecutor, SlurmExecutor
+from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+from runner.command_line import SLURM_PREFIX
+from runner.errors import RunFailedError, UsageError, did_you_mean
+from runner.launcher.job import RunJob
+from runner.launcher.options import LOCAL, LaunchOptions
+from runner.slurm_jobs import Launch, add_launch
+
+_HOME = Path(__file__).parents[2]
+_WITHOUT_END = 1_000_000
+"""How often submitit may requeue a job; a :class:`RunJob` itself knows when that is of no use."""
+
+_COMMAND_SECONDS = 60.0
+_PREFIX = re.compile(r"^(sbatch|allocation failure): (error: |fatal: )?", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How many processes a job has."""
+
+    nodes: int = 1
+    tasks_per_node: int = 1
+
+
+class Submission:
+    """Jobs for one run or sweep that are submitted together."""
+
+    def __init__(self, folder: Path, options: LaunchOptions, count: int, shape: Shape, after: str = "") -> None:
+        """Prepare; nothing is written.
+
+        Args:
+            folder: That of the launcher in the run or sweep; it need not be there yet.
+            options: What was asked for.
+            count: How many jobs; more than one are an array.
+            shape: Of each job.
+            after: Number of a job or array that has to end first, however it ends.
+        """
+        self._folder = folder
+        self._options = options
+        self._count = count
+        self._executor = _local(folder) if options.launcher == LOCAL else _slurm(folder, options, count, shape, after)
+
+    @property
+    def script(self) -> str:
+        """What Slurm is to run."""
+        if not isinstance(self._executor, _SlurmExecutor):
+            return ""
+        return self._executor.script(self._count)
+
+    def check(self) -> None:
+        """Let Slurm say whether it would take the script, without submitting it.
+
+        Raises:
+            UsageError: it would not, or does not answer.
+        """
+        if not self.script:
+            return
+        try:
+            done = subprocess.run(["sbatch", "--test-only"], input=self.script, capture_output=True, text=True,
+                                  check=False, timeout=_COMMAND_SECONDS)  # fmt: skip
+        except subprocess.TimeoutExpired:
+            raise UsageError(f"--launcher=slurm: sbatch did not answer within {_COMMAND_SECONDS:g} s.") from None
+        if done.returncode:
+            said = _PREFIX.sub("", done.stderr).strip().splitlines() or ["it does not say why"]
+            unknown = re.search(r"unrecognized option '--([^'=]+)", done.stderr)
+            raise UsageError(f"Slurm refuses the job: {said[0]}.{_hint(unknown[1]) if unknown else ''}")
+
+    def submit(self, jobs: Sequence[RunJob]) -> str:
+        """Submit one job for each of *jobs*, write that down, and return the number of the job or array.
+
+        Raises:
+            RunFailedError: Slurm does not take them.
+        """
+        assert len(jobs) == self._count
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ResourceWarning)  # a process in the background is to outlive this one
+                with self._executor.batch():
+                    submitted = [self._executor.submit(job) for job in jobs]
+                number = str(submitted[0].job_id).partition("_")[0]
+                del submitted
+        except (FailedJobError, FailedSubmissionError) as error:
+            raise RunFailedError(f"Slurm does not take the job: {str(error).strip()}") from error
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        add_launch(self._folder, Launch(self._options.launcher, number, self._count, self._options.recorded, now))
+        return number
+
+
+class _SlurmExecutor(SlurmExecutor):
+    """submitit's, whose script can be read before it is submitted, on any machine."""
+
+    @classmethod
+    def affinity(cls) -> int:
+        """Do not ask for srun; that sbatch is there is known by now."""
+        return 1
+
+    def script(self, count: int) -> str:
+        """Return the text for ``sbatch``, of an array where *count* is more than 1."""
+        as_array = copy.copy(self)
+        as_array.parameters = self.parameters | ({"map_count": count} if count > 1 else {})
+        return as_array._make_submission_file_text(self._submitit_command_str, "")
+
+
+def _slurm(folder: Path, options: LaunchOptions, count: int, shape: Shape, after: str) -> _SlurmExecutor:
+    """Return an executor with all that stands at the head of its script."""
+    executor = _SlurmExecutor(folder, max_num_timeout=_WITHOUT_END)
+    others: dict[str, Any] = {name.replace("_", "-"): value or True for name, value in options.sbatch.items()}
+    if "no-requeue" not in others:
+        others["requeue"] = True
+    if after:
+        others["dependency"] = f"afterany:{after}"
+    threads = options.sbatch.get("cpus_per_task")
+    executor.update_parameters(
+        job_name=folder.parent.name,
+        time=options.minutes,
+        nodes=shape.nodes,
+        ntasks_per_node=shape.tasks_per_node,
+        stderr_to_stdout=True,
+        array_parallelism=count,
+        wckey=None,
+        setup=[f"export PYTHONPATH={shlex.quote(str(_HOME))}${{PYTHONPATH:+:$PYTHONPATH}}"],
+        srun_args=[f"--cpus-per-task={threads}"] if threads else None,  # srun does not take it from sbatch
+        additional_parameters=others,
+    )
+    return executor
+
+
+def _local(folder: Path) -> Executor:
+    paths = [str(_HOME), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
+    executor = LocalExecutor(folder, max_num_timeout=_WITHOUT_END)
+    executor.update_parameters(timeout_min=60 * 24 * 365, stderr_to_stdout=True)
+    return executor
+
+
+def _hint(unknown: str) -> str:
+    """Return the options of ``sbatch`` that look like an unknown one."""
+    done = subprocess.run(["sbatch", "--help"], capture_output=True, text=True, check=False, timeout=_COMMAND_SECONDS)
+    known = {name.replace("-", "_") for name in re.findall(r"--([a-z][a-z-]+)", done.stdout)}
+    return did_you_mean(unknown.replace("-", "_"), known, prefix=f"--{SLURM_PREFIX}")

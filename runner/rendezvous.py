@@ -1,0 +1,129 @@
+"""The first process of a run tells those that somebody else has started which run folder they share."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from datetime import timedelta
+from pathlib import Path
+
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from torch.distributed import DistError, TCPStore  # type: ignore[attr-defined]
+
+from runner.errors import RunFailedError, UsageError
+from runner.places import Place
+
+log = logging.getLogger(__name__)
+
+WAIT_SECONDS = 900.0
+"""How long machines may differ in when they start."""
+
+NOTICE_SECONDS = 5.0
+"""After so long the first process says whom it waits for."""
+
+CLOSING_SECONDS = 0.5
+"""How long the first process may take to close the port when all have left it."""
+
+LOOK_SECONDS = 0.05
+
+TURN_SECONDS = 5.0
+"""How long one try to reach the first process lasts."""
+
+
+class Rendezvous:
+    """Where the processes of a run meet: ``MASTER_ADDR`` and ``MASTER_PORT``, or what Slurm says of its job."""
+
+    def __init__(self, place: Place, num_nodes: int) -> None:
+        """Look for the place to meet.
+
+        Args:
+            place: Of this process.
+            num_nodes: How many machines there are.
+
+        Raises:
+            UsageError: nobody says where to meet.
+        """
+        if place.local_rank and not place.is_started_outside:
+            raise UsageError(
+                "LOCAL_RANK is set without RANK and WORLD_SIZE: whoever starts the processes sets them all."
+            )
+        is_slurm = place.is_started_outside and "SLURM_PROCID" in os.environ and SLURMEnvironment.detect()
+        slurm = SLURMEnvironment() if is_slurm else None
+        self._place = place
+        self._others = (place.world_size if place.world_size is not None else num_nodes) - 1
+        self._host = slurm.main_address if slurm else os.environ.get("MASTER_ADDR", "")
+        self._port = slurm.main_port if slurm else int(os.environ.get("MASTER_PORT", "0") or 0)
+        if not self._host or not self._port:
+            raise UsageError(
+                f"num_nodes={num_nodes}: set MASTER_ADDR and MASTER_PORT to the address of the first machine and a "
+                "free port of it, and NODE_RANK to 0, 1, ... on the machines; or let torchrun or Slurm's srun do that."
+            )
+        turn = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        names = ("folder", "seen", "closed", "left")
+        self._folder, self._seen, self._closed, self._left = (f"lightcase/{turn}/{name}" for name in names)
+        # torchrun keeps a store there itself, in a process of its own
+        self._is_kept_outside = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+
+    def send(self, folder: Path) -> None:
+        """Tell all others the run folder, and wait until they know it.
+
+        Raises:
+            RunFailedError: they do not come.
+        """
+        try:
+            store = self._store(is_first=not self._is_kept_outside)
+        except (DistError, RuntimeError) as error:
+            raise RunFailedError(f"MASTER_PORT={self._port} cannot be used: {error}") from error
+        store.set(self._folder, str(folder))
+        end, notice = time.monotonic() + WAIT_SECONDS, time.monotonic() + NOTICE_SECONDS
+        while (missing := self._others - store.add(self._seen, 0)) > 0:
+            if time.monotonic() > end:
+                raise RunFailedError(f"{missing} of {self._others} other processes did not come to {self._address}.")
+            if time.monotonic() > notice:
+                log.info("waiting at %s for %d of %d other processes", self._address, missing, self._others)
+                notice = end
+            time.sleep(LOOK_SECONDS)
+        store.set(self._closed, "")  # this port is needed by the training: all leave it before any goes on
+        end = time.monotonic() + TURN_SECONDS
+        while store.add(self._left, 0) < self._others and time.monotonic() < end:
+            time.sleep(LOOK_SECONDS)
+
+    def receive(self) -> Path:
+        """Return the run folder, as soon as the first process tells it.
+
+        Raises:
+            RunFailedError: it does not, or the folder is not to be seen on this machine.
+        """
+        end = time.monotonic() + WAIT_SECONDS
+        while True:  # in short turns, for calls of the library cannot be interrupted
+            try:
+                store = self._store(is_first=False)
+                while not store.check([self._folder]):
+                    time.sleep(LOOK_SECONDS)
+                folder = Path(store.get(self._folder).decode())
+                store.add(self._seen, 1)
+                while not store.check([self._closed]):
+                    time.sleep(LOOK_SECONDS)
+                store.add(self._left, 1)
+                break
+            except (DistError, RuntimeError) as error:
+                if time.monotonic() > end:
+                    raise RunFailedError(f"The first process does not answer at {self._address}: {error}") from error
+                time.sleep(0.5)
+        del store
+        time.sleep(CLOSING_SECONDS)
+        if not folder.is_dir():
+            raise RunFailedError(
+                f"{folder}, the run folder of the first process, is not there on this machine: --output_to must lie "
+                "on a file system that all machines share."
+            )
+        return folder
+
+    @property
+    def _address(self) -> str:
+        return f"{self._host}:{self._port}"
+
+    def _store(self, *, is_first: bool) -> TCPStore:
+        wait = timedelta(seconds=TURN_SECONDS)
+        return TCPStore(self._host, self._port, is_master=is_first, timeout=wait, wait_for_workers=False)

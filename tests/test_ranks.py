@@ -1,0 +1,98 @@
+"""What several processes share after the training comes out as one process makes it."""
+
+import csv
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults.programs import Program, fingerprint, run, run_folder, start, status, tiny, wait_for
+
+TWO = ("--accelerator=cpu", "--devices=2", "--strategy=ddp", "--train=False")
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of one process, with a number of items that two cannot share evenly."""
+    folder = tmp_path_factory.mktemp("alone")
+    run(folder, *tiny("--num_items=23", "--num_epochs=6", model="Telling"))
+    return run_folder(folder)
+
+
+def two(alone: Path, *argv: str) -> tuple[str, ...]:
+    """Return the arguments that test and explain the same weights in two processes."""
+    return tiny(*TWO, "--num_items=23", f"--src_checkpoint={alone}", *argv, model="Telling")
+
+
+def predictions(folder: Path) -> list[dict[str, str]]:
+    with (folder / "predictions.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def results(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "results.json").read_text())
+    return found
+
+
+def test_shared_test_and_maps(alone: Path, tmp_path: Path) -> None:
+    """Each item once: the means, the predictions in their order, and every bit of the maps."""
+    output = run(tmp_path, *two(alone, "--test_on_all_devices=True", "--json"))
+    folder = run_folder(tmp_path)
+    [said] = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+    assert (said["state"], said["folder"]) == ("completed", str(folder))
+    assert "one device tests" not in output
+    expected, found = (results(each)["test"] for each in (alone, folder))
+    assert found["num_items"] == 23
+    assert found["metrics"] == pytest.approx(expected["metrics"], rel=1e-5)
+    assert found["metrics"]["test_acc"] == pytest.approx(found["metrics"]["accuracy"], rel=1e-6)
+    one, other = predictions(alone), predictions(folder)
+    assert [row["label"] for row in one] == [row["label"] for row in other]
+    name = "score_1"
+    assert [float(row[name]) for row in other] == pytest.approx([float(row[name]) for row in one], rel=1e-4)
+    assert maps(folder) == maps(alone)
+    assert results(folder)["saliency"]["metrics"] == results(alone)["saliency"]["metrics"]
+    assert not list(folder.rglob(".rank*"))
+
+
+def maps(folder: Path) -> dict[str, str]:
+    found = {name: digest for name, digest in fingerprint(folder).items() if name.startswith(("saliency", "0"))}
+    assert len(found) > 20
+    return found
+
+
+def explaining(alone: Path, folder: Path) -> tuple[Program, Path, int]:
+    """Start a run and wait until its second process makes maps; return it, its folder and that process."""
+    program = start(folder, *two(alone, "--image_seconds=0.05"))
+    found = wait_for(lambda: run_folder(folder))
+    wait_for(lambda: status(found)["phase"] == "saliency")
+    wait_for((found / "saliency" / "maps" / "000001.npz").is_file)
+    is_second = b"\0LOCAL_RANK=1\0"
+    [other] = [pid for pid in program.alive if is_second in Path(f"/proc/{pid}/environ").read_bytes()]
+    return program, found, other
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_one_of_two_is_hit_while_maps_are_made(number: signal.Signals, alone: Path, tmp_path: Path) -> None:
+    """The run ends soon, says why, and goes on to the same bits."""
+    program, folder, other = explaining(alone, tmp_path)
+    os.kill(other, number)
+    is_kill = number == signal.SIGKILL
+    assert program.wait(40) == (1 if is_kill else 143), program.output
+    wait_for(lambda: not program.alive, seconds=10)
+    assert status(folder)["state"] == ("failed" if is_kill else "interrupted")
+    reason = "The process with rank 1, of 2, was killed by SIGKILL" if is_kill else "stopped by SIGTERM"
+    assert reason in status(folder)["exit_reason"]
+    assert "Traceback" not in program.output
+    if is_kill:
+        run(tmp_path, f"--resume={folder}", "--image_seconds=0", "--devices=1", "--strategy=auto")
+        assert maps(folder) == maps(alone)
+
+
+def test_a_test_that_cannot_be_shared(alone: Path, tmp_path: Path) -> None:
+    """Fewer items than processes."""
+    argv = (*TWO, "--num_items=1", f"--src_checkpoint={alone}", "--test_on_all_devices=True", "--saliency_method=none")
+    output = run(tmp_path, *tiny(*argv, model="Telling"), code=1)
+    assert "test_on_all_devices: 1 items among 2 processes cannot be shared; test on one device." in output

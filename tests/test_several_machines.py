@@ -1,0 +1,150 @@
+"""Two machines: network namespaces with a cable between them where the system allows that, else one and the same."""
+
+import ctypes
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.faults.programs import Program, fingerprint, run, run_folder, start, status, tiny, wait_for
+
+ONE_EACH = ("--accelerator=cpu", "--devices=1", "--num_nodes=2", "--strategy=ddp")
+PLAIN = ("--num_epochs=4", "--num_items=23")
+_NETWORK = 0x40000000  # CLONE_NEWNET
+
+
+@dataclass(frozen=True)
+class Machines:
+    """Where programs start, and how they find one another."""
+
+    first: tuple[Callable[[], None] | None, ...]
+    """What puts a process on each machine."""
+    address: str
+    variables: dict[str, str]
+
+    def start(self, folder: Path, node: int, *argv: str, **environment: str) -> Program:
+        """Start the program on a machine."""
+        variables = {"MASTER_ADDR": self.address, "NODE_RANK": str(node)} | self.variables | environment
+        return start(folder, *argv, first=self.first[node], separate=False, **variables)
+
+
+@pytest.fixture(scope="module")
+def machines() -> Iterator[Machines]:
+    """Two machines with the addresses 10.77.0.1 and 10.77.0.2, or both at 127.0.0.1."""
+    names = [f"lightcase{os.getpid()}-{number}" for number in (1, 2)]
+    cable = [f"lc{os.getpid() % 10**6}-{number}" for number in (1, 2)]
+    try:
+        for name in names:
+            ip("netns", "add", name)
+        ip("link", "add", cable[0], "type", "veth", "peer", "name", cable[1])
+        for number, name in enumerate(names):
+            ip("link", "set", cable[number], "netns", name)
+            ip("-n", name, "link", "set", cable[number], "name", "cable")
+            ip("-n", name, "addr", "add", f"10.77.0.{number + 1}/24", "dev", "cable")
+            for device in ("lo", "cable"):
+                ip("-n", name, "link", "set", device, "up")
+        entrances = tuple(partial(enter, Path("/run/netns") / name) for name in names)
+        yield Machines(entrances, "10.77.0.1", {"GLOO_SOCKET_IFNAME": "cable"})
+    except (OSError, subprocess.CalledProcessError):  # no root, no ip, or a container without the right
+        yield Machines((None, None), "127.0.0.1", {})
+    finally:
+        for name in names:
+            if (Path("/run/netns") / name).exists():
+                ip("netns", "delete", name)
+
+
+def ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True, capture_output=True)
+
+
+def enter(namespace: Path) -> None:
+    """Move this process to a machine."""
+    with namespace.open() as file:
+        if ctypes.CDLL(None, use_errno=True).setns(file.fileno(), _NETWORK):
+            raise OSError(ctypes.get_errno(), "setns")
+
+
+def free_port() -> str:
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        return str(server.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def one_machine(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What two processes on one machine come to."""
+    folder = tmp_path_factory.mktemp("one")
+    run(folder, *tiny("--accelerator=cpu", "--devices=2", "--strategy=ddp", *PLAIN))
+    return fingerprint(run_folder(folder))
+
+
+def test_all_phases(machines: Machines, tmp_path: Path, one_machine: dict[str, str]) -> None:
+    """One run folder, the same bits as two processes of one machine, and nothing left behind."""
+    port = free_port()
+    programs = [machines.start(tmp_path, node, *tiny(*ONE_EACH, *PLAIN), MASTER_PORT=port) for node in (0, 1)]
+    assert [each.wait(120) for each in programs] == [0, 0], programs[0].output + programs[1].output
+    folder = run_folder(tmp_path)
+    assert status(folder)["state"] == "completed"
+    assert all(line.startswith("[W") for line in programs[1].output.splitlines())  # torch does without names of hosts
+    assert "part 1/2" in programs[0].output
+    assert fingerprint(folder) == one_machine
+    assert not list(folder.glob(".rank*"))
+
+
+def test_kill_9_of_a_machine(machines: Machines, tmp_path: Path, one_machine: dict[str, str]) -> None:
+    """The other one ends at once in good order, and the run goes on to the same bits."""
+    port = free_port()
+    argv = tiny(*ONE_EACH, *PLAIN, "--step_seconds=0.1")
+    programs = [machines.start(tmp_path, node, *argv, MASTER_PORT=port) for node in (0, 1)]
+    folder = wait_for(lambda: run_folder(tmp_path))
+    wait_for(lambda: status(folder)["epochs_finished"] >= 1)
+    programs[1].send(signal.SIGKILL)
+    assert programs[0].wait(60) == 1, programs[0].output
+    assert status(folder)["state"] == "failed"
+    assert "The connection to a process on another machine was lost" in status(folder)["exit_reason"]
+    assert "Traceback" not in programs[0].output
+    again = [
+        machines.start(tmp_path, node, f"--resume={folder}", "--step_seconds=0", MASTER_PORT=port)
+        for node in (0, 1)
+    ]  # fmt: skip
+    assert [each.wait(120) for each in again] == [0, 0], again[0].output + again[1].output
+    assert fingerprint(folder) == one_machine
+
+
+def test_an_exception_on_another_machine(machines: Machines, tmp_path: Path) -> None:
+    """Its words reach the first machine, which ends with them."""
+    port = free_port()
+    programs = [
+        machines.start(tmp_path, node, *tiny(*ONE_EACH, *PLAIN, *fault), MASTER_PORT=port)
+        for node, fault in enumerate([(), ("--fault=step raises",)])
+    ]
+    assert [each.wait(60) for each in programs] == [1, 1], programs[0].output + programs[1].output
+    assert "ValueError: the step is <b>wrong</b>" in status(run_folder(tmp_path))["exit_reason"]
+    assert "The process with rank 1, of 2, on " in status(run_folder(tmp_path))["exit_reason"]
+
+
+def test_without_an_address(tmp_path: Path) -> None:
+    """Refused before anything is made, with what is missing."""
+    output = run(tmp_path, *tiny(*ONE_EACH), code=2)
+    assert "set MASTER_ADDR and MASTER_PORT" in output
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_torchrun(tmp_path: Path, one_machine: dict[str, str]) -> None:
+    """Processes that torchrun starts are one run, too."""
+    program = shutil.which("torchrun")
+    assert program is not None
+    done = subprocess.run(
+        [program, "--nproc-per-node=2", "--master-port", free_port(), Path(__file__).parents[1] / "runner.py",
+         *tiny("--accelerator=cpu", "--devices=2", "--strategy=ddp", *PLAIN)],
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=200,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert fingerprint(run_folder(tmp_path)) == one_machine
