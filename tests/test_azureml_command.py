@@ -7,9 +7,11 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -224,6 +226,40 @@ def test_the_command_of_the_job(code: Path, typed: Callable[..., int], data: Pat
     assert theirs["test_loss"] == pytest.approx(folder.read_results()["test"]["metrics"]["test_loss"])
     assert "report.html" in {each.path for each in client.list_artifacts(job)}
     assert not list(folder.path.glob("mlflow.db"))
+
+
+@needs_azure
+@needs_mlflow
+def test_the_command_on_two_machines(code: Path, typed: Callable[..., int], data: Path, workspace: str) -> None:
+    """One process on each, with working directories of their own: one run, in the folder that both have mounted."""
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(workspace)
+    experiment = client.create_experiment("two machines")
+    variables = {
+        "AZUREML_RUN_ID": client.create_run(experiment).info.run_id, "MLFLOW_TRACKING_URI": workspace,
+        "MASTER_ADDR": "127.0.0.1", "WORLD_SIZE": "2", "LOCAL_RANK": "0",
+    }  # fmt: skip
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        variables["MASTER_PORT"] = str(server.getsockname()[1])
+    argv = ["--config=quick.yaml", "--num_nodes=2", "--devices=1", "--accelerator=cpu", "--dry_run"]
+    assert typed("--model=MyContainer", *PLACE, *argv) == 0
+    job = yaml.safe_load((code / "job.yml").read_text())
+    assert job["distribution"] == {"type": "pytorch", "process_count_per_instance": 1}
+    shared = code.parent / "runs"
+    command = filled(job["command"], {"inputs.dataset": str(data), "outputs.runs": str(shared)})
+
+    def on_machine(number: str) -> subprocess.CompletedProcess[str]:
+        folder = shutil.copytree(code, code.parent / f"machine{number}")
+        return run(["bash", "-c", command], folder, **variables, NODE_RANK=number, RANK=number)
+
+    with ThreadPoolExecutor() as machines:
+        for done in machines.map(on_machine, "01"):
+            assert done.returncode == 0, done.stderr
+    [folder] = [RunFolder(each) for each in shared.iterdir() if not each.is_symlink()]
+    assert folder.read_status()["state"] == "completed"
+    assert "test_loss" in folder.read_results()["test"]["metrics"]
+    assert [each.info.run_id for each in client.search_runs([experiment])] == [variables["AZUREML_RUN_ID"]]
 
 
 @needs_azure

@@ -53,6 +53,8 @@ def test_several_machines(devices: Any, number: int) -> None:
     job = command_job(container(num_nodes=3, devices=devices), [], PLACE)
     assert job["distribution"] == {"type": "pytorch", "process_count_per_instance": number}
     assert job["resources"]["instance_count"] == 3
+    assert job["outputs"] == {"runs": {"type": "uri_folder", "mode": "rw_mount"}}  # they share no other folder
+    assert job["command"] == "'--output_to=${{outputs.runs}}'"
 
 
 @pytest.mark.parametrize("devices", ["auto", -1])
@@ -120,6 +122,7 @@ def test_azure_takes_the_job(tmp_path: Path) -> None:
     assert (found.resources.instance_count, found.resources.shm_size) == (2, "16g")
     assert found.inputs["dataset"].path == "azureml://datastores/workspaceblobstore/paths/a b"
     assert found.inputs["extra_dataset_1"].mode == "ro_mount"
+    assert found.outputs["runs"].mode == "rw_mount"
     assert found.compute == "gpu"
     assert Path(found.base_path, found.component.code) == tmp_path
 

@@ -135,7 +135,8 @@ def test_azure_takes_the_sweep(tmp_path: Path, sweep: dict[str, Any]) -> None:
     found: Any = checked_job(job_yaml(job), tmp_path)
     assert (found.type, found.experiment_name) == ("sweep", "x")
     expected = [f"'--{name}=${{{{search_space.{name}}}}}'" for name in sweep["search_space"]]
-    command = " ".join(["python runner.py '--tag=a b' '--local_dataset=${{inputs.dataset}}'", *expected])
+    folders = ["'--local_dataset=${{inputs.dataset}}'", "'--output_to=${{outputs.runs}}'"]
+    command = " ".join(["python runner.py '--tag=a b'", *folders, *expected])
     assert found.trial.command == command
     assert found.trial.distribution.process_count_per_instance == 4
     assert found.objective.primary_metric == "val_loss"

@@ -32,7 +32,7 @@ _NUMBER = re.compile(r"[+-]?\.?\d")
 _FIRST_LINE = "# Written by --azureml --dry_run."
 _REFUSED = (
     "resume", "output_to", "enqueue", "devices_per_trial", "stall_timeout", "max_failures", "fail_fast",
-    "retry_failed", "new", "extend",
+    "retry_failed", "new", "extend", "launcher", "saliency_part",
 )  # fmt: skip
 
 

@@ -44,13 +44,12 @@ def command_job(container: LightningContainer, words: Sequence[str], place: Plac
     Raises:
         UsageError: a value has no form that AzureML takes.
     """
-    inputs = _inputs(container)
     return {
         "$schema": _SCHEMA.format("command"),
         "type": "command",
         **_names(container, place),
-        **_trial(container, command_text(words, mounted(container)), place),
-        **({"inputs": inputs} if inputs else {}),
+        **_trial(container, command_text(words, _placeholders(container)), place),
+        **_folders(container),
     }
 
 
@@ -62,14 +61,13 @@ def sweep_job(
     Raises:
         UsageError: a value has no form that AzureML takes.
     """
-    inputs = _inputs(container)
     varied = {name: f"${{{{search_space.{name}}}}}" for name in sweep["search_space"]}
     return {
         "$schema": _SCHEMA.format("sweep"),
         "type": "sweep",
         **_names(container, place),
-        **({"inputs": inputs} if inputs else {}),
-        "trial": _trial(container, command_text(words, mounted(container) | varied), place),
+        **_folders(container),
+        "trial": _trial(container, command_text(words, _placeholders(container) | varied), place),
         **sweep,
     }
 
@@ -83,6 +81,18 @@ def mounted(container: LightningContainer) -> dict[str, str]:
         numbers = range(1, len(container.extra_azure_dataset_ids) + 1)
         found["extra_local_dataset_paths"] = ",".join(f"${{{{inputs.extra_dataset_{each}}}}}" for each in numbers)
     return found
+
+
+def _placeholders(container: LightningContainer) -> dict[str, str]:
+    return mounted(container) | ({"output_to": "${{outputs.runs}}"} if container.num_nodes > 1 else {})
+
+
+def _folders(container: LightningContainer) -> dict[str, Any]:
+    """Return the data sets that are mounted, and on several machines a folder for the run, which they must share."""
+    folders = {"inputs": _inputs(container)}
+    if container.num_nodes > 1:
+        folders["outputs"] = {"runs": {"type": "uri_folder", "mode": "rw_mount"}}
+    return {name: folder for name, folder in folders.items() if folder}
 
 
 def _names(container: LightningContainer, place: Place) -> dict[str, Any]:
