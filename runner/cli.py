@@ -105,13 +105,13 @@ def _dispatch(request: Request, argv: Sequence[str], outcome: dict[str, Any]) ->
         return command(request)
     if request.help or request.print_config:
         return _show_container(request)
-    if request.sweep or request.enqueue or _resumes_sweep(request):
-        return _sweep(request, argv, outcome)
-    _refuse_other_options(request)
     if request.saliency_part is not None:
         from runner.saliency_part import saliency_part
 
         return saliency_part(request, _plan_fields(request) | {"command_line": [sys.argv[0], *argv]}, outcome)
+    if request.sweep or request.enqueue or _resumes_sweep(request):
+        return _sweep(request, argv, outcome)
+    _refuse_other_options(request)
     return _run(request, argv, outcome)
 
 

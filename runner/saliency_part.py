@@ -40,6 +40,8 @@ def saliency_part(request: Request, plan_fields: Mapping[str, Any], outcome: dic
     part = Part.parse(request.saliency_part or "")
     if request.resume is None:
         raise UsageError("--saliency_part needs --resume=FOLDER: the run, trained, whose maps are to be made.")
+    if request.sweep or request.enqueue:
+        raise UsageError("--saliency_part is for one run: leave --sweep and --enqueue out.")
     plan = Plan(**plan_fields)
     with console_logging(request.log_level, quiet=request.quiet) as context:
         folder = RunFolder(Path(request.resume).resolve())

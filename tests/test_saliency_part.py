@@ -224,6 +224,8 @@ def test_a_part_of_what_is_not_trained(trained: Path, tmp_path: Path) -> None:
         assert words in run(tmp_path, f"--resume={folder}", *argv, code=2)
     assert "is no run folder" in run(tmp_path, f"--resume={tmp_path}", "--saliency_part=1/2", code=2)
     assert "needs --resume" in run(tmp_path, "--model=Tiny", "--saliency_part=1/2", code=2)
+    for option in ("--sweep", "--enqueue"):
+        assert "is for one run" in run(tmp_path, f"--resume={folder}", "--saliency_part=1/2", option, code=2)
     changed = status(folder)
     changed["phases"].pop("train")
     (folder / "digests.json").unlink()
