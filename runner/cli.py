@@ -118,15 +118,15 @@ def _work_with_container(request: Request, argv: Sequence[str], outcome: dict[st
         request = _with_default_model(request)
     if any(getattr(request, name) for name in OPTIONS if name.startswith("azureml")):
         return _azureml(request)
+    if request.saliency_part is not None:
+        from runner.saliency_part import saliency_part
+
+        return saliency_part(request, _plan_fields(request) | {"command_line": [sys.argv[0], *argv]}, outcome)
     is_sweep = bool(request.sweep or request.enqueue or _resumes_sweep(request))
     if not is_sweep:
         _refuse_other_options(request)
     if request.launcher is not None:
         return _launch(request, argv, outcome, is_sweep=is_sweep)
-    if request.saliency_part is not None:
-        from runner.saliency_part import saliency_part
-
-        return saliency_part(request, _plan_fields(request) | {"command_line": [sys.argv[0], *argv]}, outcome)
     return (_sweep if is_sweep else _run)(request, argv, outcome)
 
 

@@ -41,6 +41,8 @@ def saliency_part(request: Request, plan_fields: Mapping[str, Any], outcome: dic
     part = Part.parse(request.saliency_part or "")
     if request.resume is None:
         raise UsageError("--saliency_part needs --resume=FOLDER: the run, trained, whose maps are to be made.")
+    if request.sweep or request.enqueue:
+        raise UsageError("--saliency_part is for one run: leave --sweep and --enqueue out.")
     plan = Plan(**plan_fields)
     with console_logging(request.log_level, quiet=request.quiet) as context:
         folder = RunFolder(Path(request.resume).resolve())
@@ -61,16 +63,10 @@ def make_part(plan: Plan, folder: RunFolder, part: Part, context: RunContext) ->
         raise UsageError(f"{folder.path} is no run folder: it has no {folder.config.name} and {folder.status.name}.")
     place = folder.saliency_parts / part.name
     place.mkdir(parents=True, exist_ok=True)
-    lock = FolderLock(place)
-    if not lock.take():
-        raise UsageError(f"{folder.path}: another process makes part {part} of the saliency maps.")
+    context.phase, lock, stop = "saliency", FolderLock(place), StopSignals()
     try:
-        if at_work([folder.path]):
-            raise folder.in_use()
-        context.phase = "saliency"
-        stop = StopSignals()
         with stop.installed(), log_to_file(place / "part.log", context), _told(part, folder, place):
-            prepared = stop.interruptible(_open, plan, folder, part)
+            prepared = stop.interruptible(_open, plan, folder, part, lock)
             with run_environment(folder.path):
                 stop.interruptible(_explain, prepared, folder, part, stop)
         return prepared
@@ -94,9 +90,16 @@ def _told(part: Part, folder: RunFolder, place: Path) -> Iterator[None]:
         raise
 
 
-def _open(plan: Plan, folder: RunFolder, part: Part) -> Prepared:
-    """Check everything; values that are not the run's are written down by the first part to come."""
+def _open(plan: Plan, folder: RunFolder, part: Part, lock: FolderLock) -> Prepared:
+    """Take the part's lock and check everything, one process at a time.
+
+    Values that are not the run's are written down by the first part to come, so that the others may leave them out.
+    """
     with FolderLock(folder.saliency).held():
+        if not lock.take():
+            raise UsageError(f"{folder.path}: another process makes part {part} of the saliency maps.")
+        if at_work([folder.path]):
+            raise folder.in_use()
         prepared = prepare(plan)
         _check(prepared, folder)
         unseal_run(folder)

@@ -147,8 +147,10 @@ def test_the_least_agreement_of_all_parts_counts(tmp_path: Path) -> None:
     other = SaliencyFolder(tmp_path, part=Part(2, 3))
     other.open({})
     other.write_agreement(0.97)
-    assert SaliencyFolder(tmp_path).merge(2) == 0.95
-    assert SaliencyFolder(tmp_path).merge(2) is None
+    whole = SaliencyFolder(tmp_path)
+    assert whole.merge(2) == 0.95
+    whole.forget_parts()
+    assert whole.merge(2) is None
 
 
 def test_only_the_first_part_removes_maps_of_other_settings(tmp_path: Path) -> None:
@@ -172,13 +174,12 @@ def test_parts_at_the_same_time(trained: Path, by_one: dict[str, bytes], tmp_pat
     folder = copy_of(trained, tmp_path)
     before = (folder / "status.json").read_bytes(), (folder / "run.log").read_bytes()
     slow = "--image_seconds=0.02"
-    run(tmp_path, f"--resume={folder}", "--saliency_part=1/4", *RISE, slow)
-    programs = [part(folder, f"{number}/4") for number in (2, 3, 4)]
+    programs = [part(folder, f"{number}/4", *RISE, slow) for number in (1, 2, 3, 4)]
     wait_for(lambda: list((folder / "saliency" / "maps").glob("000006*")))
-    programs[1].send(signal.SIGKILL)
-    assert programs[1].wait() == -signal.SIGKILL
-    programs[1] = part(folder, "3/4")
-    assert [program.wait() for program in programs] == [0, 0, 0], programs[1].output
+    programs[2].send(signal.SIGKILL)
+    assert programs[2].wait() == -signal.SIGKILL
+    programs[2] = part(folder, "3/4")
+    assert [program.wait() for program in programs] == [0, 0, 0, 0], [program.output for program in programs]
     assert ((folder / "status.json").read_bytes(), (folder / "run.log").read_bytes()) == before
     assert not (folder / "digests.json").exists()
     output = run(tmp_path, f"--resume={folder}", "--image_seconds=0")
@@ -223,6 +224,8 @@ def test_a_part_of_what_is_not_trained(trained: Path, tmp_path: Path) -> None:
         assert words in run(tmp_path, f"--resume={folder}", *argv, code=2)
     assert "is no run folder" in run(tmp_path, f"--resume={tmp_path}", "--saliency_part=1/2", code=2)
     assert "needs --resume" in run(tmp_path, "--model=Tiny", "--saliency_part=1/2", code=2)
+    for option in ("--sweep", "--enqueue"):
+        assert "is for one run" in run(tmp_path, f"--resume={folder}", "--saliency_part=1/2", option, code=2)
     changed = status(folder)
     changed["phases"].pop("train")
     (folder / "digests.json").unlink()

@@ -19,6 +19,7 @@ from runner.saliency.explanation import Explanation
 from runner.saliency.failures import Failure, message_of
 from runner.saliency.methods import describe_method
 from runner.saliency.part import WHOLE, Part
+from runner.saliency.part_tables import put_together, write_part_tables
 from runner.saliency.pictures import draw_contact_sheet, draw_overlay, full_color, overlay_places, save, sheet_places
 from runner.saliency.progress import ProgressLines, explaining_progress
 from runner.saliency.settings import map_settings
@@ -84,6 +85,8 @@ def explain_part(run: Run, part: Part) -> list[Failure]:
         agreement = _make_missing_maps(run, folder, progress)
     if agreement is not None:
         folder.write_agreement(agreement)
+    if not part.is_whole:
+        write_part_tables(folder)
     return folder.failures
 
 
@@ -103,6 +106,7 @@ def finish_explaining(run: Run, num_parts: int) -> PhaseResult:
     if not saved and not failures:
         return PhaseResult(skipped=f"there is no data to explain: {split}_dataloader gives nothing")
     metrics = _summarize(saved, folder, title, run.container.saliency_overlays, run.folder.read_classes())
+    folder.forget_parts()
     metrics["num_failed"] = len(failures)
     if agreement is not None:
         metrics["fast_agreement"] = agreement
@@ -165,8 +169,10 @@ def _summarize(
     saved: SavedMaps, folder: SaliencyFolder, title: str, overlays: Any, names: Sequence[str]
 ) -> dict[str, float]:
     """Write index.csv and all pictures; return the metrics. One image is in memory at a time."""
-    summary = Summary()
-    folder.write_index(summary.watch(saved))
+    summary = put_together(folder, len(saved))
+    if summary is None:
+        summary = Summary()
+        folder.write_index(summary.watch(saved))
     full = full_color(summary.strengths)
     chosen = overlay_places(overlays, saved.indices)
     for place in chosen:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from runner.foreign_files import MOST_OF_TABLE, MOST_ROWS, read_text, rows_of
+from runner.foreign_files import MOST_OF_TABLE, MOST_ROWS, open_file, rows_of
 from runner.reports.record import number_or_nan
 from runner.saliency.explanation import OK
 from runner.saliency.index_table import MEASURES, index_rows
@@ -83,7 +83,8 @@ def read_rows(folder: SaliencyFolder) -> tuple[list[MapRow], int]:
     themselves: of some, evenly spread.
     """
     try:
-        text = io.StringIO(read_text(folder.index, MOST_OF_TABLE), newline="")
+        with open_file(folder.index) as file:  # which may have many more rows than are read
+            text = io.StringIO(file.read(MOST_OF_TABLE).decode("utf-8", "replace"), newline="")
     except OSError:
         return _rows_of_maps(folder)
     rows = _main_rows(map(_row, itertools.islice(rows_of(csv.DictReader(text)), MOST_ROWS)))

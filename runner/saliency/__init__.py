@@ -14,6 +14,7 @@ ones) and asks a strategy, chosen by :mod:`strategies`, for :mod:`raw_maps` of t
 - Measures: :mod:`measures` of the maps alone, :mod:`curves` of deletion and insertion, :mod:`randomization` of the
   model.
 - Files: :mod:`storage` spells the names; :mod:`map_files`, :mod:`journal`, :mod:`index_table`, :mod:`failures`,
-  :mod:`settings` are what lies in the folder; :mod:`summary` what all images say together.
+  :mod:`settings` are what lies in the folder; :mod:`summary` what all images say together, :mod:`index_set` which
+  ones there are. Several processes make a :mod:`part` each, with :mod:`part_tables` and :mod:`checked_files`.
 - What one sees: :mod:`pictures` in :mod:`colors`, :mod:`progress`. :mod:`direct` is ``runner.explain``.
 """

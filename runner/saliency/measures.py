@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+
+_STEPS = 2.0**38
+"""Per 1: fine enough for 11 digits, and coarse enough for the sum of 30 million maps."""
 
 
 def entropy(maps: Array) -> Array:
@@ -87,6 +91,7 @@ class PairwiseCorrelation:
     High where maps look alike whatever the image: they explain the data set or the method, not the image. With each
     of n maps z standardised to mean 0 and length 1, the mean over pairs is ``(|sum z|^2 - n) / (n (n - 1))``. Maps that
     are constant or not finite are left out. Maps of another size than the first are not comparable and left out, too.
+    The sum is of whole numbers, so that it does not depend on the order of the maps.
     """
 
     def __init__(self) -> None:
@@ -99,17 +104,32 @@ class PairwiseCorrelation:
         standardized = _standardized(maps)
         if standardized is None:
             return
+        self._add(np.rint(standardized * _STEPS).astype(np.int64), maps.shape, 1)
+
+    def take(self, other: Mapping[str, Array]) -> None:
+        """Add all maps of which :meth:`state` is *other*."""
+        if int(other["pairs_number"]):
+            shape = tuple(int(each) for each in other["pairs_shape"])
+            self._add(other["pairs_sum"], shape, int(other["pairs_number"]))
+
+    def state(self) -> dict[str, Array]:
+        """Return what to keep of the maps so far, for :meth:`take`."""
+        found = np.zeros(0, np.int64) if self._sum is None else self._sum
+        return {"pairs_sum": found, "pairs_shape": np.array(self._shape), "pairs_number": np.array(self._number)}
+
+    def _add(self, values: Array, shape: tuple[int, ...], number: int) -> None:
         if self._sum is None:
-            self._sum, self._shape = np.zeros_like(standardized), maps.shape
-        if maps.shape == self._shape:
-            self._sum += standardized
-            self._number += 1
+            self._sum, self._shape = np.zeros_like(values), shape
+        if shape == self._shape:
+            self._sum += values
+            self._number += number
 
     def result(self) -> float:
         """Return the mean over all pairs, NaN for fewer than two maps."""
         if self._sum is None or self._number < 2:
             return math.nan
-        return float((self._sum @ self._sum - self._number) / (self._number * (self._number - 1)))
+        total = self._sum / _STEPS
+        return float((total @ total - self._number) / (self._number * (self._number - 1)))
 
 
 def _standardized(maps: Array) -> Array | None:

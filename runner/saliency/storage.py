@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from array import array
-from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, overload
@@ -16,6 +16,7 @@ from runner.atomic_files import atomic_file, write_json
 from runner.folder_lock import FolderLock
 from runner.foreign_files import read_bytes
 from runner.saliency import journal
+from runner.saliency.checked_files import is_checked, read_checked
 from runner.saliency.explanation import Explanation
 from runner.saliency.failures import Failure, FailureRecord
 from runner.saliency.index_set import IndexSet
@@ -35,7 +36,7 @@ from runner.saliency.part import WHOLE, Part
 
 log = logging.getLogger(__name__)
 
-_AGREEMENT = "agreement.json"
+_AGREEMENT, _CHECKED, _JOURNAL = "agreement.json", "checked.json", ".part"
 
 
 class SaliencyFolder:
@@ -60,7 +61,8 @@ class SaliencyFolder:
             part: The images that this process explains.
         """
         self.path = path
-        self._shard_size = shard_size
+        self.shard_size = shard_size
+        """How many images share a file."""
         self._dtype = dtype
         self.part = part
         """The images that this process explains."""
@@ -72,13 +74,13 @@ class SaliencyFolder:
         """Folder of what processes have to say that make a part each."""
         return self.path / "parts"
 
-    def part_folder(self, part: Part) -> Path:
-        """Return the folder in which a process that makes *part* says so, has its log, and records failures."""
-        return self.parts / part.name
+    def of_part(self, part: Part) -> SaliencyFolder:
+        """Return the folder as a process has it that makes *part*."""
+        return SaliencyFolder(self.path, self.shard_size, self._dtype, part)
 
     @property
     def _own(self) -> Path:
-        return self.path if self.part.is_whole else self.part_folder(self.part)
+        return self.path if self.part.is_whole else self.parts / self.part.name
 
     @property
     def maps(self) -> Path:
@@ -92,8 +94,18 @@ class SaliencyFolder:
 
     @property
     def index(self) -> Path:
-        """Table with one row per map."""
-        return self.path / "index.csv"
+        """Table with one row per map, of all or of the part."""
+        return self._own / "index.csv"
+
+    @property
+    def summary(self) -> Path:
+        """What the maps of a part say together."""
+        return self._own / "summary.npz"
+
+    @property
+    def checked(self) -> Path:
+        """Which files of a part are known to be whole."""
+        return self._own / _CHECKED
 
     @property
     def contact_sheet(self) -> Path:
@@ -117,10 +129,10 @@ class SaliencyFolder:
 
     def map_file(self, index: int) -> Path:
         """Return the file of the maps of one image, which may hold those of others too."""
-        if self._shard_size == 1:
+        if self.shard_size == 1:
             return self.maps / f"{index:06d}.npz"
-        first = index - index % self._shard_size
-        return self.maps / f"{first:06d}-{first + self._shard_size - 1:06d}.npz"
+        first = index - index % self.shard_size
+        return self.maps / f"{first:06d}-{first + self.shard_size - 1:06d}.npz"
 
     def overlay_file(self, index: int) -> Path:
         """Return the picture of one image."""
@@ -128,7 +140,7 @@ class SaliencyFolder:
 
     def owns(self, index: int) -> bool:
         """Tell whether the image with *index* belongs to the part that this process explains."""
-        return self.part.owns(index, self._shard_size)
+        return self.part.owns(index, self.shard_size)
 
     def open(self, settings: Mapping[str, Any]) -> Set[int]:
         """Make the folder ready and return the indices of the images that need not be explained again.
@@ -144,21 +156,23 @@ class SaliencyFolder:
         with nullcontext() if self.part.is_whole else FolderLock(self.path).held():
             self._keep_only(settings)
         self._stored = IndexSet()
-        for file in self._own_files("npz"):
-            self._stored.update(_checked(file))
-        for file in self._own_files("part"):
+        known = read_checked(self.parts.glob(f"*/{_CHECKED}"))
+        for file in self.own_files("npz"):
+            self._stored.update(images_in(file) if is_checked(file, known) else _checked(file))
+        for file in self.own_files("part"):
             if torn := journal.cut_torn_tail(file):
                 log.warning("saliency: the last %d bytes of %s are damaged and made anew", torn, file.name)
             self._stored.update(images_in(file))
         self._failed.discard(self._stored)
         return self._stored
 
-    def _own_files(self, suffix: str) -> list[Path]:
+    def own_files(self, suffix: str) -> list[Path]:
+        """Return the files of the part with one suffix, see :func:`files_of_images`."""
         return [file for file in files_of_images(self.maps, suffix) if self.owns(first_index(file))]
 
     def _keep_only(self, settings: Mapping[str, Any]) -> None:
         """Remove maps of other settings."""
-        layout = {"saliency_shard_size": self._shard_size, "saliency_dtype": self._dtype}
+        layout = {"saliency_shard_size": self.shard_size, "saliency_dtype": self._dtype}
         wanted = json.loads(json.dumps({**settings, **layout}, default=str))
         known = _known_settings(self.settings)
         if known is not None and known != wanted:
@@ -176,15 +190,15 @@ class SaliencyFolder:
         """
         index, contents = explanation.index, contents_of(explanation, self._dtype)
         file = self.map_file(index)
-        if self._shard_size == 1:
+        if self.shard_size == 1:
             with atomic_file(file) as archive:
                 write_images(archive, [("", contents)])
         else:
-            journal.append(_journal_of(file), index, image_bytes(contents))
+            journal.append(file.with_suffix(_JOURNAL), index, image_bytes(contents))
         self._stored.add(index)
         self._failed.discard([index])
-        first = index - index % self._shard_size
-        if self._shard_size > 1 and self._stored.has_all(first, first + self._shard_size):
+        first = index - index % self.shard_size
+        if self.shard_size > 1 and self._stored.has_all(first, first + self.shard_size):
             _seal(file)
 
     def write_failure(self, index: int, error: Exception) -> None:
@@ -193,7 +207,7 @@ class SaliencyFolder:
 
     def seal(self) -> None:
         """Bring the part to the form that it has at the end: no journals, and failures of this attempt only."""
-        for file in self._own_files("part"):
+        for file in self.own_files("part"):
             _seal(file.with_suffix(".npz"))
         self._failed.forget_earlier()
 
@@ -206,22 +220,19 @@ class SaliencyFolder:
         """Take in what the parts have recorded, once they are all done, and return their least agreement, if any.
 
         Args:
-            num_parts: How many parts have just been made; what is left of others is removed. 1: no parts, all images
-                that failed in any were tried again.
+            num_parts: How many parts have just been made. 1: no parts, all images that failed in any were tried again.
         """
         if num_parts > 1:
-            places = (self.part_folder(Part(number, num_parts)) / self._failed.path.name for number in range(num_parts))
-            self._failed.replace([each for place in places for each in FailureRecord(place).failures])
-        agreement = min(_agreements(self.path / _AGREEMENT, *self.parts.glob(f"*/{_AGREEMENT}")), default=None)
-        self._forget_parts()
-        return agreement
+            parts = (self.of_part(Part(number, num_parts)) for number in range(num_parts))
+            self._failed.replace([each for part in parts for each in part.failures])
+        return min(_agreements(self.path / _AGREEMENT, *self.parts.glob(f"*/{_AGREEMENT}")), default=None)
 
-    def _forget_parts(self) -> None:
+    def forget_parts(self) -> None:
         """Remove what parts have recorded; their logs stay."""
-        for name in (self._failed.path.name, _AGREEMENT):
-            for file in (self.path / name, *self.parts.glob(f"*/{name}")):
-                if file != self._failed.path:
-                    file.unlink(missing_ok=True)
+        for name in (self._failed.path.name, self.index.name, self.summary.name, _CHECKED, _AGREEMENT):
+            for file in self.parts.glob(f"*/{name}"):
+                file.unlink()
+        (self.path / _AGREEMENT).unlink(missing_ok=True)
 
     def write_index(self, explanations: Iterable[Explanation]) -> None:
         """Write the table from all images, one after the other."""
@@ -239,20 +250,21 @@ class SaliencyFolder:
             for file in folder.glob(f"*.{suffix}"):
                 file.unlink()
         self._failed.discard([each.index for each in self.failures])
-        self._forget_parts()
+        self.forget_parts()
 
 
 class SavedMaps(Sequence[Explanation]):
     """The explanations in a saliency folder in the order of the data set, each read when it is asked for."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, owns: Callable[[int], bool] | None = None) -> None:
         """Look for the files.
 
         Args:
             path: The saliency folder of a run.
+            owns: Tells by the index of its first image whether a file is wanted; None: all are.
         """
-        maps = SaliencyFolder(path).maps
-        self._files = [file for suffix in ("npz", "part") for file in files_of_images(maps, suffix)]
+        files = (file for suffix in ("npz", "part") for file in files_of_images(SaliencyFolder(path).maps, suffix))
+        self._files = [file for file in files if owns is None or owns(first_index(file))]
         self._last: tuple[Path | None, dict[int, StoredImage]] = None, {}
         indices, numbers = array("q"), array("l")
         for number, file in enumerate(self._files):
@@ -263,7 +275,7 @@ class SavedMaps(Sequence[Explanation]):
         ordered = np.asarray(indices)[order]
         is_last = np.append(ordered[1:] != ordered[:-1], True)[: len(ordered)]  # a journal has the word
         self.indices = array("q", ordered[is_last].tobytes())
-        """The index of each image in the data set."""
+        """Of each image in the data set."""
         self._numbers = array("l", np.asarray(numbers)[order][is_last].tobytes())
 
     def __len__(self) -> int:
@@ -282,17 +294,13 @@ class SavedMaps(Sequence[Explanation]):
         return self._last[1][index].explanation()
 
 
-def _journal_of(shard: Path) -> Path:
-    return shard.with_suffix(".part")
-
-
 def _seal(shard: Path) -> None:
     """Write a file of many images from what it holds already and its journal, image by image, and end the journal."""
     images = images_in(shard) if shard.is_file() else {}
-    images |= images_in(_journal_of(shard))
+    images |= images_in(shard.with_suffix(_JOURNAL))
     if images:
         _write_shard(shard, images)
-    _journal_of(shard).unlink()
+    shard.with_suffix(_JOURNAL).unlink()
 
 
 def _write_shard(shard: Path, images: Mapping[int, StoredImage]) -> None:

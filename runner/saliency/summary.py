@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
+from typing import IO, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from runner.saliency.explanation import Explanation
 from runner.saliency.index_table import MEASURES
@@ -16,14 +19,14 @@ from runner.saliency.measures import PairwiseCorrelation
 
 @dataclass
 class _Mean:
-    """The mean of numbers as they come; those that are NaN are left out."""
+    """The mean of numbers as they come, in whatever order; those that are not finite are left out."""
 
-    total: float = 0.0
+    total: Fraction = Fraction()
     number: int = 0
 
     def add(self, value: float) -> None:
-        if not math.isnan(value):
-            self.total += value
+        if math.isfinite(value):
+            self.total += Fraction(value)
             self.number += 1
 
 
@@ -66,9 +69,32 @@ class Summary:
             if value is not None:
                 self._means[name].add(float(value))
 
+    def save(self, file: IO[bytes]) -> None:
+        """Write all that is known of the images so far, for :meth:`take`: plain arrays."""
+        totals = np.array([f"{mean.total.numerator}/{mean.total.denominator}" for mean in self._means.values()])
+        numbers = np.array([mean.number for mean in self._means.values()])
+        counts = np.array([self._num_images, self._num_flagged])
+        arrays: dict[str, Any] = {"counts": counts, "totals": totals, "numbers": numbers} | self._pairs.state()
+        np.savez(file, strengths=np.asarray(self.strengths), **arrays)
+
+    def take(self, saved: Mapping[str, NDArray[Any]]) -> None:
+        """Add all images of what :meth:`save` has written."""
+        self._num_images += int(saved["counts"][0])
+        self._num_flagged += int(saved["counts"][1])
+        self.strengths.frombytes(saved["strengths"].tobytes())
+        for mean, total, number in zip(self._means.values(), saved["totals"], saved["numbers"], strict=True):
+            mean.total += Fraction(str(total))
+            mean.number += int(number)
+        self._pairs.take(saved)
+
+    @property
+    def num_images(self) -> int:
+        """How many images were added."""
+        return self._num_images
+
     def metrics(self) -> dict[str, float]:
         """Return the metrics of the phase: counts, and means over the main maps of what is known of at least one."""
-        means = {name: mean.total / mean.number for name, mean in self._means.items() if mean.number}
+        means = {name: float(mean.total / mean.number) for name, mean in self._means.items() if mean.number}
         correlation = self._pairs.result()
         if not math.isnan(correlation):
             means["mean_pairwise_correlation"] = correlation
