@@ -47,7 +47,7 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 SchedulerType=sched/backfill
 SchedulerParameters=batch_sched_delay=0,sched_interval=1,sched_min_interval=0,bf_interval=1
-ReturnToService=2
+ReturnToService=0
 JobRequeue=1
 KillWait=5
 MinJobAge=10
