@@ -78,6 +78,12 @@ class Cluster:
         assert done.returncode == 0, f"{argv}\n{done.stdout}\n{done.stderr}"
         return done.stdout.strip()
 
+    def node_fails(self, job: str) -> None:
+        """Take the node away from a job, and give it back once nothing of the job is left on it."""
+        self("scontrol", "update", f"NodeName={self.node}", "State=DOWN", "Reason=test")
+        wait_until(lambda: self.state(job) == "PENDING" and not _has_steps(job), 60)
+        self("scontrol", "update", f"NodeName={self.node}", "State=RESUME")
+
     def start_again(self, job: str) -> None:
         """Let a job that was requeued start now: Slurm would have it wait for two minutes."""
 
@@ -147,6 +153,15 @@ def cluster(root: Path) -> Iterator[Cluster]:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def _has_steps(job: str) -> bool:
+    """Tell whether Slurm's process for a step of the job, maybe of another cluster of ours, is there."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if path.read_bytes().startswith(f"slurmstepd: [{job}.".encode()):
+                return True
+    return False
 
 
 def _end_jobs(slurm: Cluster) -> None:
