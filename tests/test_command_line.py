@@ -176,7 +176,7 @@ def test_false_words(word: str) -> None:
 
 def test_every_option_is_a_field() -> None:
     """The table of options and the fields of Request are the same names."""
-    assert set(OPTIONS) | {"command", "arguments", "overrides"} == set(Request.__dataclass_fields__)
+    assert set(OPTIONS) | {"command", "arguments", "overrides", "slurm"} == set(Request.__dataclass_fields__)
 
 
 @given(st.lists(st.text(max_size=12), max_size=5))
@@ -191,3 +191,12 @@ def test_any_value_arrives_as_it_was_typed(name: str, value: str) -> None:
     """The text after the first equals sign reaches the container unchanged."""
     if name not in OPTIONS and name.removeprefix("no_") not in OPTIONS:
         assert overrides(f"--{name}={value}") == [(name, value)]
+
+
+def test_options_for_sbatch() -> None:
+    """They are kept as they were typed, apart from those of the container; twice is once too often."""
+    request = parse_command_line(["--launcher=slurm", "--slurm_time=60", "--slurm-no-requeue", "--time=3"])
+    assert request.slurm == (("time", "60"), ("no_requeue", None))
+    assert [each.name for each in request.overrides] == ["time"]
+    with pytest.raises(UsageError, match="given twice"):
+        parse_command_line(["--slurm_time=60", "--slurm_time=70"])
