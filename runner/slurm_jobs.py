@@ -73,7 +73,7 @@ def add_launch(folder: Path, launch: Launch) -> None:
 
 def read_launches(folder: Path) -> list[Launch]:
     """Return what was submitted, the last at the end; nothing where that cannot be read."""
-    with suppress(OSError, ValueError, TypeError, AttributeError, RecursionError):
+    with suppress(OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         found = json.loads(read_bytes(folder / _LAUNCHES))
         return [
             Launch(str(each["launcher"]), str(each["job"]), int(each["count"]),

@@ -47,7 +47,7 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 SchedulerType=sched/backfill
 SchedulerParameters=batch_sched_delay=0,sched_interval=1,sched_min_interval=0,bf_interval=1
-ReturnToService=2
+ReturnToService=0
 JobRequeue=1
 KillWait=5
 MinJobAge=10
@@ -77,6 +77,12 @@ class Cluster:
         done = subprocess.run(argv, env=self.environment, capture_output=True, text=True, check=False, timeout=60)
         assert done.returncode == 0, f"{argv}\n{done.stdout}\n{done.stderr}"
         return done.stdout.strip()
+
+    def node_fails(self, job: str) -> None:
+        """Take the node away from a job, and give it back once nothing of the job is left on it."""
+        self("scontrol", "update", f"NodeName={self.node}", "State=DOWN", "Reason=test")
+        wait_until(lambda: self.state(job) == "PENDING" and not _has_steps(job), 60)
+        self("scontrol", "update", f"NodeName={self.node}", "State=RESUME")
 
     def start_again(self, job: str) -> None:
         """Let a job that was requeued start now: Slurm would have it wait for two minutes."""
@@ -147,6 +153,15 @@ def cluster(root: Path) -> Iterator[Cluster]:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def _has_steps(job: str) -> bool:
+    """Tell whether Slurm's process for a step of the job, maybe of another cluster of ours, is there."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if path.read_bytes().startswith(f"slurmstepd: [{job}.".encode()):
+                return True
+    return False
 
 
 def _end_jobs(slurm: Cluster) -> None:

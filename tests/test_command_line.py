@@ -191,3 +191,12 @@ def test_any_value_arrives_as_it_was_typed(name: str, value: str) -> None:
     """The text after the first equals sign reaches the container unchanged."""
     if name not in OPTIONS and name.removeprefix("no_") not in OPTIONS:
         assert overrides(f"--{name}={value}") == [(name, value)]
+
+
+def test_options_for_sbatch() -> None:
+    """They are kept as they were typed, apart from those of the container; twice is once too often."""
+    request = parse_command_line(["--launcher=slurm", "--slurm_time=60", "--slurm-no-requeue", "--time=3"])
+    assert request.slurm == (("time", "60"), ("no_requeue", None))
+    assert [each.name for each in request.overrides] == ["time"]
+    with pytest.raises(UsageError, match="given twice"):
+        parse_command_line(["--slurm_time=60", "--slurm_time=70"])

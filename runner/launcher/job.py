@@ -59,7 +59,8 @@ class RunJob:
         Raises:
             RunFailedError: its exit code was not 0.
         """
-        command = [sys.executable, "-m", "runner", f"--resume={self.folder}", *self.arguments, *self.only_once]
+        program = [sys.executable, "-P", "-m", "runner"]  # -P: not what is called so in the working directory
+        command = [*program, f"--resume={self.folder}", *self.arguments, *self.only_once]
         print("+", *command, flush=True)
         self._child = subprocess.Popen(
             command, cwd=self.cwd, env=_environment(), preexec_fn=_ignore_signals  # noqa: PLW1509 - no threads here

@@ -30,6 +30,9 @@ _WITHOUT_END = 1_000_000
 _COMMAND_SECONDS = 60.0
 _PREFIX = re.compile(r"^(sbatch|allocation failure): (error: |fatal: )?", re.MULTILINE)
 
+_NOT_NOW = "Requested node configuration is not available"
+"""Slurm says so while nodes are down or the job is not possible, and takes it all the same: it waits."""
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -77,7 +80,7 @@ class Submission:
                                   check=False, timeout=_COMMAND_SECONDS)  # fmt: skip
         except subprocess.TimeoutExpired:
             raise UsageError(f"--launcher=slurm: sbatch did not answer within {_COMMAND_SECONDS:g} s.") from None
-        if done.returncode:
+        if done.returncode and _NOT_NOW not in done.stderr:
             said = _PREFIX.sub("", done.stderr).strip().splitlines() or ["it does not say why"]
             unknown = re.search(r"unrecognized option '--([^'=]+)", done.stderr)
             raise UsageError(f"Slurm refuses the job: {said[0]}.{_hint(unknown[1]) if unknown else ''}")

@@ -95,4 +95,4 @@ def cancel_sweep(sweep: SweepFolder) -> str:
     """Let Slurm stop the jobs of a sweep, and return what to say besides; nothing where there are none."""
     jobs = jobs_in_slurm(numbers_in_slurm(sweep.jobs)) or []
     cancel_jobs([job.number for job in jobs])
-    return f" Cancelled in Slurm: {', '.join(job.name for job in jobs)}." if jobs else ""
+    return f" Cancelled in Slurm: {', '.join(sorted(job.name for job in jobs))}." if jobs else ""
