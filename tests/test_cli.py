@@ -311,7 +311,7 @@ def test_signals_outside_training_stop_at_once(project: Path) -> None:
             break
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=10) == 143
+    assert process.wait(timeout=25) == 143
     assert state_of(project / "outputs" / "latest")["state"] == "interrupted"
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -111,7 +112,7 @@ def test_a_lease_on_network_file_systems(tmp_path: Path, monkeypatch: pytest.Mon
     """Where flock holds on one machine only, a lease that is renewed keeps others out; one that is not, does not."""
     monkeypatch.setattr(folder_lock, "is_on_network", lambda _: True)
     monkeypatch.setattr(folder_lock, "RENEW_SECONDS", 0.05)
-    monkeypatch.setattr(folder_lock, "LEASE_SECONDS", 0.4)
+    monkeypatch.setattr(folder_lock, "LEASE_SECONDS", 1.0)
     monkeypatch.setattr(folder_lock, "_flock", lambda _: True)  # as if another machine asked
     first, second = FolderLock(tmp_path), FolderLock(tmp_path)
     assert first.take()
@@ -122,7 +123,7 @@ def test_a_lease_on_network_file_systems(tmp_path: Path, monkeypatch: pytest.Mon
     time.sleep(0.1)
     started = time.monotonic()
     assert second.take()
-    assert time.monotonic() - started >= 0.3
+    assert time.monotonic() - started >= 0.8
     assert second._lease is not None
     assert (tmp_path / ".lease").read_text().startswith(second._lease._token)
     first.give_back()  # what it has lost already
@@ -150,7 +151,7 @@ def test_an_owner_that_cannot_renew_its_lease_stops(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(folder_lock, "say", said.append)
     monkeypatch.setattr(folder_lock, "is_on_network", lambda _: True)
     monkeypatch.setattr(folder_lock, "RENEW_SECONDS", 0.01)
-    monkeypatch.setattr(folder_lock, "LEASE_SECONDS", 0.3)
+    monkeypatch.setattr(folder_lock, "LEASE_SECONDS", 1.0)
     broken, lock = threading.Event(), FolderLock(tmp_path)
 
     def write_or_fail(path: Path, text: str) -> None:
@@ -162,15 +163,15 @@ def test_an_owner_that_cannot_renew_its_lease_stops(tmp_path: Path, monkeypatch:
     assert lock.take()
     for _ in range(3):  # together longer than a lease lasts
         broken.set()
-        time.sleep(0.15)
+        time.sleep(0.4)
         broken.clear()
-        time.sleep(0.05)
+        time.sleep(0.1)
     assert not sent
     broken.set()
     started = time.monotonic()
     while not sent and time.monotonic() - started < 10:
         time.sleep(0.01)
-    assert time.monotonic() - started > 0.2
+    assert time.monotonic() - started > 0.8
     assert sent == [(os.getpid(), signal.SIGTERM)]
     assert "could not renew its lease" in said[0]
     lock.give_back()
@@ -182,7 +183,7 @@ from pathlib import Path
 from runner import folder_lock
 from runner.atomic_files import write_text
 folder_lock.is_on_network, folder_lock._flock = lambda _: True, lambda _: True  # as on different machines
-folder_lock.RENEW_SECONDS, folder_lock.LEASE_SECONDS = 0.05, 0.5
+folder_lock.RENEW_SECONDS, folder_lock.LEASE_SECONDS = 0.05, 1.0
 folder, lock = Path(sys.argv[1]), folder_lock.FolderLock(Path(sys.argv[1]))
 """
 
@@ -198,22 +199,24 @@ def leased(folder: Path, code: str) -> subprocess.Popen[str]:
 @pytest.mark.parametrize("is_stale", [False, True])
 def test_one_of_many_gets_the_lease(tmp_path: Path, is_stale: bool) -> None:
     """They begin at the same moment, also after an owner that has died."""
+    code = (
+        "print('ready', flush=True)\n"
+        "while not (folder.parent / 'go').exists(): time.sleep(0.0001)\n"
+        "print(lock.take(), flush=True)\ntime.sleep(2.5)"
+    )
+    rounds = []
     for number in range(3):
         folder = tmp_path / str(number)
         folder.mkdir()
         if is_stale:
             (folder / ".lease").write_text("dead 7")
-        code = (
-            "print('ready', flush=True)\n"
-            "while not (folder / 'go').exists(): pass\n"
-            "print(lock.take(), flush=True)\ntime.sleep(1.5)"
-        )
-        takers = [leased(folder, code) for _ in range(3)]
-        for taker in takers:
-            assert taker.stdout is not None
-            taker.stdout.readline()
-        (folder / "go").touch()
-        found = [taker.communicate(timeout=30)[0].strip() for taker in takers]
+        rounds.append([leased(folder, code) for _ in range(3)])
+    for taker in chain.from_iterable(rounds):
+        assert taker.stdout is not None
+        taker.stdout.readline()
+    (tmp_path / "go").touch()
+    for takers in rounds:
+        found = [taker.communicate(timeout=60)[0].strip() for taker in takers]
         assert sorted(found) == ["False", "False", "True"]
 
 
@@ -224,7 +227,7 @@ def test_an_owner_that_slept_stops(tmp_path: Path) -> None:
     assert first.stdout.readline() == "True\n"
     os.kill(first.pid, signal.SIGSTOP)
     code = (
-        "print(lock.take(), flush=True)\nfor _ in range(40):\n    time.sleep(0.05)\n"
+        "print(lock.take(), flush=True)\nfor _ in range(60):\n    time.sleep(0.05)\n"
         "    assert lock._lease._is_ours()\nprint(lock.is_held)"
     )
     second = leased(tmp_path, code)
@@ -239,12 +242,12 @@ def test_an_owner_that_slept_stops(tmp_path: Path) -> None:
 
 def test_a_dead_lease_is_seen_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After it was seen unchanged for long enough, by whoever looks."""
-    monkeypatch.setattr(folder_lock, "LEASE_SECONDS", 0.2)
+    monkeypatch.setattr(folder_lock, "LEASE_SECONDS", 1.0)
     (tmp_path / ".lock").touch()
     (tmp_path / ".lease").write_text("dead 7")
     assert is_locked(tmp_path)
     assert is_locked(tmp_path)
-    time.sleep(0.3)
+    time.sleep(1.1)
     assert not is_locked(tmp_path)
     (tmp_path / ".lease").write_text("alive 8")
     assert is_locked(tmp_path)

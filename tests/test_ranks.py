@@ -4,14 +4,18 @@ import csv
 import json
 import os
 import signal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.faults.programs import Program, fingerprint, run, run_folder, start, status, tiny, wait_for
+from tests.faults import programs, warm_children
+from tests.faults.programs import Program, fingerprint, run_folder, status, tiny, wait_for
 
 TWO = ("--accelerator=cpu", "--devices=2", "--strategy=ddp", "--train=False")
+
+run = partial(programs.run, first=partial(warm_children.prepare, 2))
 
 
 @pytest.fixture(scope="module")
@@ -65,12 +69,11 @@ def maps(folder: Path) -> dict[str, str]:
 
 def explaining(alone: Path, folder: Path) -> tuple[Program, Path, int]:
     """Start a run and wait until its second process makes maps; return it, its folder and that process."""
-    program = start(folder, *two(alone, "--image_seconds=0.05"))
+    program = programs.start(folder, *two(alone, "--image_seconds=0.05"), first=warm_children.prepare)
     found = wait_for(lambda: run_folder(folder))
     wait_for(lambda: status(found)["phase"] == "saliency")
     wait_for((found / "saliency" / "maps" / "000001.npz").is_file)
-    is_second = b"\0LOCAL_RANK=1\0"
-    [other] = [pid for pid in program.alive if is_second in Path(f"/proc/{pid}/environ").read_bytes()]
+    [other] = [pid for pid in program.alive if pid != program.pid]
     return program, found, other
 
 

@@ -379,10 +379,10 @@ class TestLog:
         """Whatever it says."""
         text = "site-packages " * 20_000
         record = LogRecord("", "WARNING", "train", "py.warnings", text)
-        started = time.perf_counter()
+        started = time.process_time()
         assert record.is_warning
         assert replace(record, text=f"{text}: odd").is_of_library
-        assert time.perf_counter() - started < 1
+        assert time.process_time() - started < 1
 
     @pytest.mark.parametrize(
         ("kept", "words"),

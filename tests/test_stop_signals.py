@@ -196,7 +196,7 @@ def test_code_that_does_not_stop_is_ended(
         [sys.executable, "-c", code], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
         capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 25
     assert done.returncode == 128 + numbers[0][1]
     assert "by force" in (tmp_path / "reason").read_text()
     assert "in stuck" in done.stderr  # where it was

@@ -144,9 +144,9 @@ def test_fifty_levels_are_enough() -> None:
 @pytest.mark.parametrize("text", ["[" * 900_000, "{a: " * 200_000, "- " * 400_000, "? " * 400_000, "[1," * 300_000])
 def test_a_bomb_is_refused_at_once(text: str) -> None:
     """Depth costs neither the stack nor time."""
-    start = time.perf_counter()
+    start = time.process_time()
     refusal(text)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_aliases_cannot_multiply() -> None:

@@ -10,14 +10,15 @@ from pathlib import Path
 import pytest
 
 from runner.sweep.sweep_folder import SweepFolder
+from tests.faults.programs import FAKE_CLOCK
 from tests.sweep_samples import ENVIRONMENT, command, fingerprints, only_sweep, run, run_command, start, sweeping
 
 
 def test_random_kills_change_nothing(tmp_path: Path) -> None:
     """Supervisors and workers are killed at random for a while, under clocks that are years apart."""
     argv = [sys.executable, "-m", "tests.sweep_chaos", "--points=24", "--epochs=4", "--seconds=10", "--seed=1"]
-    if library := next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None):
-        argv = ["env", f"LD_PRELOAD={library}", "FAKETIME=+0", "FAKETIME_NO_CACHE=1", *argv]
+    if FAKE_CLOCK:
+        argv = ["env", f"LD_PRELOAD={FAKE_CLOCK}", "FAKETIME=+0", "FAKETIME_NO_CACHE=1", *argv]
     found = json.loads(run_command(tmp_path, argv).splitlines()[-1])
     assert found["states"] == {"completed": 24}
     assert found["same bits"]

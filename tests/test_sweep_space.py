@@ -61,11 +61,11 @@ def test_a_continuous_dimension_has_no_grid() -> None:
 
 
 def test_a_huge_grid_answers_at_once() -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     space = space_of(a="0..999999999", b="0..1:0.001", c=",".join(map(str, range(1000))))
     assert space.num_points == 10**9 * 1001 * 1000
     assert space.point(space.num_points - 1) == {"a": "999999999", "b": "1.0", "c": "999"}
-    assert time.perf_counter() - start < 0.2
+    assert time.process_time() - start < 0.2
 
 
 def test_conditional_parameters_are_varied_only_where_they_exist() -> None:
@@ -367,8 +367,8 @@ def test_values_that_the_container_does_not_take(name: str, text: str, message: 
 
 
 def test_ten_thousand_values_are_checked_fast() -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     space = space_of(rate=",".join(str((each + 1) / 10_001) for each in range(10_000)))
     check_space(space, made())
     assert space.num_points == 10_000
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2

@@ -1,6 +1,7 @@
 """Supervisors and workers for real: what is killed, hangs, fails or is asked to stop."""
 
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -84,6 +85,24 @@ def test_failures_are_told_apart(tmp_path: Path) -> None:
     assert attempts(sweep, 2) == 2  # what was completed is left alone
 
 
+SAYS_HOW = """
+import multiprocessing
+from runner import LightningContainer
+class SaysHow(LightningContainer):
+    def create_model(self):
+        raise ValueError(multiprocessing.get_start_method())
+"""
+
+
+def test_data_is_loaded_as_in_any_run(tmp_path: Path) -> None:
+    """Processes that a trial starts are not those of the warm server, which would import everything again."""
+    (tmp_path / "containers").mkdir()
+    (tmp_path / "containers" / "says_how.py").write_text(SAYS_HOW)
+    run(tmp_path, ["--model=SaysHow", "--sweep", "l_rate=0.1"], code=1)
+    usual = multiprocessing.get_all_start_methods()[0]
+    assert results(only_sweep(tmp_path))[0]["reason"] == f"ValueError: {usual}"
+
+
 def test_odd_ways_to_end(tmp_path: Path) -> None:
     """Ending the process is no success, however it is done; what the code closes is its own business."""
     run(tmp_path, sweeping("--sweep", "mode=leave,exit,close"), code=1)
@@ -146,7 +165,7 @@ def test_ctrl_c_twice_stops_now(tmp_path: Path) -> None:
     first.send(signal.SIGINT)
     wait_until(lambda: "once more" in first.output)
     first.send(signal.SIGINT)
-    assert first.wait(5) == 130
+    assert first.wait(30) == 130
     assert not running(sweep)
 
 

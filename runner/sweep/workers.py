@@ -119,6 +119,7 @@ def send(worker: Worker, number: signal.Signals) -> None:
 def _forked_main(sweep: str, number: int, slot: Slot) -> None:
     """Work on a trial; runs in the forked process."""
     os.setsid()  # Ctrl-C is for the supervisor, which stops trials in good order
+    multiprocessing.set_start_method(None, force=True)  # as in any run: the data loader's workers need not import torch
     os.environ.update(_environment(slot))
     import torch
 

@@ -17,6 +17,8 @@ from typing import Any
 
 REPOSITORY = Path(__file__).parents[2]
 CONTAINERS = REPOSITORY / "tests" / "containers"
+FAKE_CLOCK = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
+"""Gives processes the clock that FAKETIME says, preloaded; its own command leaves semaphores where it is killed."""
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["runner.sweep.preloaded"])
 

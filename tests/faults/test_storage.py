@@ -16,6 +16,7 @@ import tempfile
 import traceback
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -63,12 +64,27 @@ def shm() -> Iterator[Path]:
         yield Path(folder)
 
 
-def counted(root: Path) -> tuple[Counter[str], dict[str, object]]:
-    """Return how often each call is made in a run that nobody disturbs, and what that comes to."""
+@dataclass(frozen=True)
+class Calm:
+    """A run that nobody disturbs: how often it makes each call, and what it comes to."""
+
+    calls: Counter[str]
+    contents: dict[str, object]
+
+
+def calm_run(root: Path) -> Calm:
+    """Run the program undisturbed."""
+    root.mkdir()
     log = root.with_name("log")
     assert run(root, log=log) == 0
     calls = Counter(match[1] for line in log.read_text().splitlines() if (match := re.match(r"\d+ +(\w+)\(", line)))
-    return calls, storage_program.contents(root)
+    return Calm(calls, storage_program.contents(root))
+
+
+@pytest.fixture(scope="module")
+def calm(shm: Path) -> Calm:
+    """The undisturbed run."""
+    return calm_run(shm / "calm")
 
 
 def attempt(root: Path, call: str, fault: str, number: int, expected: dict[str, object]) -> str:
@@ -93,23 +109,20 @@ def _different(found: dict[str, object], expected: dict[str, object]) -> list[st
     return sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
 
 
-def failures(folder: Path, call: str, fault: str, step: int) -> tuple[list[str], int]:
+def failures(folder: Path, calm: Calm, call: str, fault: str, step: int) -> tuple[list[str], int]:
     """Try every *step*-th call; return what went wrong, and how many were tried."""
-    calls, expected = counted(folder / "calm")
-    shutil.rmtree(folder / "calm")
-    numbers = range(1 + calls[call] % step, calls[call] + 1, step)
-    found = [attempt(folder / "root", call, fault, number, expected) for number in numbers]
+    numbers = range(1 + calm.calls[call] % step, calm.calls[call] + 1, step)
+    found = [attempt(folder / "root", call, fault, number, calm.contents) for number in numbers]
     return [each for each in found if each], len(numbers)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("call", CALLS)
-def test_faults_at_system_calls(call: str, fault: str, shm: Path) -> None:
+def test_faults_at_system_calls(call: str, fault: str, shm: Path, calm: Calm) -> None:
     """Whatever fails, whenever: it is told, and the same command comes to the same bits."""
     folder = shm / f"{call}-{fault}"
     folder.mkdir()
-    (folder / "calm").mkdir()
-    found, count = failures(folder, call, fault, 7)
+    found, count = failures(folder, calm, call, fault, 7)
     assert count >= 1
     assert not found, "\n".join(found)
 
@@ -142,12 +155,12 @@ def test_data_is_on_the_disk_before_its_name_is(shm: Path) -> None:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
-        total = 0
+        total, undisturbed = 0, calm_run(Path(name, "calm"))
         for each_call in CALLS:
             for each_fault in FAULTS:
                 place = Path(name, f"{each_call}-{each_fault}")
-                (place / "calm").mkdir(parents=True)
-                wrong, tried = failures(place, each_call, each_fault, 1)
+                place.mkdir()
+                wrong, tried = failures(place, undisturbed, each_call, each_fault, 1)
                 total += tried
                 print(
                     each_call, each_fault, tried, "tried,", len(wrong), "wrong", *wrong, sep="\n"[: bool(wrong)] or " "

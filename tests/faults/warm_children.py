@@ -19,6 +19,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from itertools import dropwhile
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import recvfds, sendfds
@@ -27,6 +28,9 @@ from typing import Any, NamedTuple
 
 _FREE = 200
 """File descriptors from here on are free for those that are still to be put into their places."""
+
+_PLAIN_FLAGS = ("-u", "-I", "-E", "-s", "-B")
+_SERVER = "from multiprocessing.forkserver import main"
 
 
 class _Waiting(NamedTuple):
@@ -44,8 +48,8 @@ _fork_exec: Callable[..., int] = _posixsubprocess.fork_exec
 def prepare(count: int = 1) -> None:
     """Let the first *count* times that this process starts the program, or multiprocessing's server, be warm.
 
-    For ``first`` of :func:`tests.faults.programs.start`. Everything else is started as ever. A trial of
-    several processes that is started so has one such child itself.
+    For ``first`` of :func:`tests.faults.programs.start`. Everything else is started as ever. A trial of several
+    processes that is started so has one such child itself.
     """
     _waiting.extend(_fork() for _ in range(count))
     for module, name in ((_posixsubprocess, "fork_exec"), (subprocess, "_fork_exec")):
@@ -72,14 +76,15 @@ def _fork() -> _Waiting:
 def _start(arguments: Sequence[Any], executables: Any, close_fds: bool, keep: Sequence[int], *rest: Any) -> int:
     """Do as ``_posixsubprocess.fork_exec`` does, with a child that waits, if it is for one."""
     words = [os.fsdecode(each) for each in arguments]
-    if not _waiting or words[0] != sys.executable or not any(_is_heavy(word) for word in words):
+    program = list(dropwhile(_PLAIN_FLAGS.__contains__, words[1:]))
+    if not _waiting or words[0] != sys.executable or not _is_heavy(program):
         return _fork_exec(arguments, executables, close_fds, keep, *rest)
     folder, variables, stdin, _, _, stdout, _, stderr, _, told, _, is_leader = rest[:12]
     places = {place: end for place, end in enumerate((stdin, stdout, stderr)) if end != -1}
     places |= {each: each for each in keep if each != told}
     variables = [each.partition(b"=")[::2] for each in variables] if variables is not None else os.environb.items()
     child = _waiting.pop()
-    child.orders.send((words[1:], folder or str(Path.cwd()), dict(variables), bool(is_leader), list(places)))
+    child.orders.send((program, folder or str(Path.cwd()), dict(variables), bool(is_leader), list(places)))
     if places:
         sendfds(child.descriptors, list(places.values()))
     child.orders.close()
@@ -87,8 +92,8 @@ def _start(arguments: Sequence[Any], executables: Any, close_fds: bool, keep: Se
     return child.pid
 
 
-def _is_heavy(word: str) -> bool:
-    return "forkserver" in word or word == "runner" or word.endswith("runner.py")
+def _is_heavy(words: list[str]) -> bool:
+    return words[:2] == ["-m", "runner"] or words[0].endswith("runner.py") or (words[0] == "-c" and _SERVER in words[1])
 
 
 def _wait(orders: Connection, descriptors: socket.socket) -> None:
@@ -138,8 +143,6 @@ def _as_python(words: list[str]) -> int:
     """Do what ``python WORDS`` does, to its end; return the exit code."""
     code = 0
     try:
-        while words[0] in ("-u", "-I", "-E", "-s", "-B"):
-            words.pop(0)
         if words[0] == "-c":
             sys.argv = ["-c", *words[2:]]
             exec(words[1], {"__name__": "__main__"})
