@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.metadata import entry_points
 from typing import Any
 
 import torch
@@ -16,7 +14,6 @@ from lightning_fabric.plugins import CheckpointIO
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint, EarlyStopping, ModelSummary, ProgressBar
-from pytorch_lightning.loggers import Logger
 from pytorch_lightning.profilers import AdvancedProfiler, Profiler, PyTorchProfiler, SimpleProfiler
 
 from runner.checkpoints import SafeCheckpointIO
@@ -27,15 +24,12 @@ from runner.metrics_file import LearningRates, MetricsFile
 from runner.progress import progress_callback
 from runner.ranks import agreed_signal, each_item_once, prepare_ranks
 from runner.run_checkpoints import RunCheckpoints
-from runner.run_folder import RunFolder
+from runner.run_loggers import as_list, further_loggers
 from runner.run_state import Run
 from runner.stop_signals import StopSignals
 from runner.training_guards import BatchesThere, FiniteLoss, FirstError
 
 log = logging.getLogger(__name__)
-
-_AZUREML_RUN = "AZUREML_RUN_ID"
-"""Environment variable that AzureML sets in the processes of a job: the job's name."""
 
 _PROFILERS: dict[str, type[Profiler]] = {
     "simple": SimpleProfiler,
@@ -57,14 +51,14 @@ def create_training_trainer(run: Run) -> Trainer:
         arguments["profiler"] = _PROFILERS[container.profiler](dirpath=run.folder.profiler, filename="fit")
     theirs = _checked_arguments(container.get_trainer_arguments())
     _say_overruled(run, theirs)
-    callbacks = _as_list(theirs.pop("callbacks", None)) + _as_list(container.get_callbacks())
+    callbacks = as_list(theirs.pop("callbacks", None)) + as_list(container.get_callbacks())
     loggers = theirs.pop("logger", None)
-    arguments["plugins"] = _as_list(theirs.pop("plugins", None))
+    arguments["plugins"] = as_list(theirs.pop("plugins", None))
     if not any(isinstance(each, CheckpointIO) for each in arguments["plugins"]):
         arguments["plugins"].append(SafeCheckpointIO(trust=container.trust_checkpoint))
     arguments |= theirs
     metrics = MetricsFile(run.folder.metrics)
-    run.loggers = [metrics, *_further_loggers(run, loggers)]
+    run.loggers = [metrics, *further_loggers(run, loggers)]
     if arguments["barebones"]:
         arguments = _barebones(arguments)
     else:
@@ -115,7 +109,7 @@ def create_evaluation_trainer(run: Run, callbacks: list[Callback], *, on_all_dev
     shared = {"devices", "num_nodes", "strategy"} if on_all_devices else set()
     theirs = _checked_arguments(container.get_trainer_arguments())
     if container.logger and not run.loggers:  # nothing was trained
-        run.loggers = _further_loggers(run, theirs.get("logger"))
+        run.loggers = further_loggers(run, theirs.get("logger"))
     arguments = {
         name: value for name, value in (container.trainer_arguments() | theirs).items() if name in keep | shared
     }
@@ -195,13 +189,7 @@ def _say_overruled(run: Run, theirs: dict[str, Any]) -> None:
 def container_callbacks(container: LightningContainer) -> list[Callback]:
     """Return the callbacks of ``get_callbacks`` and of ``get_trainer_arguments``."""
     arguments = _checked_arguments(container.get_trainer_arguments())
-    return _as_list(arguments.get("callbacks")) + _as_list(container.get_callbacks())
-
-
-def _as_list(value: Any) -> list[Any]:
-    if value is None:
-        return []
-    return list(value) if isinstance(value, list | tuple) else [value]
+    return as_list(arguments.get("callbacks")) + as_list(container.get_callbacks())
 
 
 def _barebones(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -307,50 +295,3 @@ class StopOnSignal(Callback):
         """Stop if a signal came to any process."""
         self._stop.requested = agreed_signal(trainer, self._stop.requested)
         self._stop.stop_if_requested()
-
-
-def _further_loggers(run: Run, theirs: Any) -> list[Logger]:
-    """Return what ``--logger`` says, then what the container brings; in a job of AzureML also its workspace.
-
-    ``logger=False`` from the container turns all but metrics.csv off; ``True`` means the parameter's choice. An empty
-    ``--logger=`` is no logger, in a job too.
-    """
-    if theirs is False:
-        return []
-    names = run.container.logger
-    if names is None:
-        names = ["tensorboard"] if importlib.util.find_spec("tensorboard") else []
-    brought = [] if theirs is True else _as_list(theirs)
-    has_mlflow = "mlflow" in names or any(type(each).__name__ == "MLFlowLogger" for each in brought)
-    if run.container.logger != [] and not has_mlflow and _logs_to_azureml():
-        names = [*names, "mlflow"]
-    return [*(_make_logger(name, run.folder, run.container) for name in names), *brought]
-
-
-def _logs_to_azureml() -> bool:
-    """Tell whether this is a job of AzureML whose environment can send metrics to the workspace."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI")
-    if uri is None or _AZUREML_RUN not in os.environ:
-        return False
-    lacks_plugin = uri.startswith("azureml:") and not entry_points(group="mlflow.tracking_store", name="azureml")
-    if lacks_plugin or importlib.util.find_spec("mlflow") is None:
-        log.warning("metrics go to the run folder, not to the AzureML workspace: its environment lacks azureml-mlflow")
-        return False
-    return True
-
-
-def _make_logger(name: str, folder: RunFolder, container: LightningContainer) -> Logger:
-    model = type(container).__name__
-    if name == "wandb":
-        from pytorch_lightning.loggers import WandbLogger
-
-        return WandbLogger(name=folder.path.name, save_dir=folder.path, project=model)
-    if name == "mlflow":
-        from pytorch_lightning.loggers import MLFlowLogger
-
-        uri = os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{folder.path / 'mlflow.db'}")
-        job = os.environ.get(_AZUREML_RUN) if "MLFLOW_TRACKING_URI" in os.environ else None  # it is a run there already
-        return MLFlowLogger(experiment_name=model, run_name=folder.path.name, tracking_uri=uri, run_id=job)
-    from pytorch_lightning.loggers import TensorBoardLogger
-
-    return TensorBoardLogger(folder.path, name="tensorboard", version="")
