@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-import cloudpickle
+import cloudpickle  # for our own bytes: a request and its answer, in a private folder
 
 from runner.atomic_files import atomic_file
 from runner.environment import redact
@@ -60,10 +60,10 @@ def run_in_child(plan: Plan, *, log_level: str, quiet: bool) -> RunResult:
     request = _Request(cloudpickle.dumps(plan), log_level, quiet, list(sys.path), main_file)
     with tempfile.TemporaryDirectory(prefix="lightcase-") as folder:
         file = Path(folder) / "request"
-        file.write_bytes(pickle.dumps(request))
+        file.write_bytes(pickle.dumps(request))  # our own bytes
         _wait_for(_start(file))
         try:
-            outcome = pickle.loads((file.parent / _RESULT).read_bytes())  # noqa: S301 - of our own process
+            outcome = pickle.loads((file.parent / _RESULT).read_bytes())  # noqa: S301 - our own bytes
         except FileNotFoundError:
             raise RunFailedError("The process of the run was ended before it could say how the run went.") from None
     if isinstance(outcome, RunResult):
@@ -114,7 +114,7 @@ def main() -> int:
     """Run the request in the file that the command line names; as another process of the run, take part in it."""
     return_to_launch_folder()
     file = Path(sys.argv[1])
-    request: _Request = pickle.loads(file.read_bytes())  # noqa: S301 - of the process that started this one
+    request: _Request = pickle.loads(file.read_bytes())  # noqa: S301 - our own bytes
     sys.path[:] = [*sys.path, *(each for each in request.path if each not in sys.path)]
     main_module: Any = sys.modules["__main__"]
     main_module.__file__ = request.main_file  # where classes of the caller's script say that they are from
@@ -124,7 +124,7 @@ def main() -> int:
     outcome: RunResult | BaseException
     with console_logging(request.log_level, quiet=request.quiet or not is_first) as context:
         try:
-            outcome = execute(pickle.loads(request.plan), context)  # noqa: S301 - as above
+            outcome = execute(pickle.loads(request.plan), context)  # noqa: S301 - our own bytes
         except RunInterrupted as error:
             outcome = KeyboardInterrupt(str(error))
             code = error.exit_code
@@ -147,10 +147,11 @@ def _end_with_caller() -> None:
 
 def _write_result(file: Path, outcome: RunResult | BaseException) -> None:
     try:
-        content = pickle.dumps(outcome)
-        pickle.loads(content)  # noqa: S301 - exceptions that need more than their arguments cannot be made anew
+        content = pickle.dumps(outcome)  # our own bytes; some exceptions cannot be made anew from their arguments
+        pickle.loads(content)  # noqa: S301 - our own bytes
     except Exception:
-        content = pickle.dumps(RunFailedError(redact(f"{type(outcome).__name__}: {outcome}")))
+        failure = RunFailedError(redact(f"{type(outcome).__name__}: {outcome}"))
+        content = pickle.dumps(failure)  # our own bytes
     with suppress(FileNotFoundError), atomic_file(file) as target:
         target.write(content)
 

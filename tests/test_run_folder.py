@@ -47,6 +47,7 @@ def test_the_files_are_called_as_they_always_were(tmp_path: Path) -> None:
             "saliency",
             "saliency/contact_sheet.png",
             "saliency/parts",
+            "launcher",
             "checkpoints",
             "report.html",
             "report_of_container.html",
