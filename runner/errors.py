@@ -6,6 +6,7 @@ import difflib
 import signal
 import traceback
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 EXIT_DONE = 0
