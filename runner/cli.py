@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -26,6 +25,7 @@ from runner.errors import (
     RunnerError,
     UsageError,
     UserCodeError,
+    print_traceback,
 )
 from runner.plain_text import escaped
 from runner.run_folder import RunFolder
@@ -65,7 +65,7 @@ def main(argv: Sequence[str]) -> int:
         outcome["state"] = "completed" if code == EXIT_DONE else "failed"
     except UserCodeError as error:
         code = error.exit_code
-        _print_traceback(error.__cause__)
+        print_traceback(error.__cause__)
         _print_error(str(error), outcome)
     except RunnerError as error:
         code = error.exit_code
@@ -82,7 +82,7 @@ def main(argv: Sequence[str]) -> int:
         code = EXIT_FAILED
     except BaseException as error:  # the boundary of the program: a bug in user code or in ours, with its traceback
         code = EXIT_FAILED
-        _print_traceback(error)
+        print_traceback(error)
         _print_error(f"{type(error).__name__}: {error}", outcome)
     if wants_json:
         from runner.outcome import add_progress
@@ -251,21 +251,3 @@ def _print_error(message: str, outcome: dict[str, Any]) -> None:
             folder = RunFolder(outcome["folder"])
             print(f"The run is in {shown(folder.path)}; everything is in {folder.log.name}.", file=sys.stderr)
             print(f"Go on with: {resume_command(folder)}", file=sys.stderr)
-
-
-def _print_traceback(error: BaseException | None) -> None:
-    """Print the traceback from the first line that is neither ours nor Lightning's: what the user has to look at."""
-    if error is None:
-        return
-    here = str(Path(__file__).parent)
-    trace = error.__traceback__
-    first = trace
-    while first is not None and _is_machinery(first.tb_frame.f_code.co_filename, here):
-        first = first.tb_next
-    with suppress(BrokenPipeError):
-        traceback.print_exception(type(error), error, first or trace)
-
-
-def _is_machinery(file: str, here: str) -> bool:
-    packages = ("/importlib/", "/pytorch_lightning/", "/lightning_fabric/", "/torch/")
-    return file.startswith((here, "<frozen importlib")) or any(package in file for package in packages)

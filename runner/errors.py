@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import difflib
 import signal
+import traceback
 from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
 
 EXIT_DONE = 0
 EXIT_FAILED = 1
@@ -82,3 +85,21 @@ def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
     """Return `` Did you mean X or Y?`` with a leading blank, or an empty text when nothing is alike."""
     matches = [prefix + match for match in nearest(name, known)]
     return f" Did you mean {' or '.join(matches)}?" if matches else ""
+
+
+def print_traceback(error: BaseException | None) -> None:
+    """Print the traceback from the first line that is neither ours nor Lightning's: what the user has to look at."""
+    if error is None:
+        return
+    here = str(Path(__file__).parent)
+    trace = error.__traceback__
+    first = trace
+    while first is not None and _is_machinery(first.tb_frame.f_code.co_filename, here):
+        first = first.tb_next
+    with suppress(BrokenPipeError):
+        traceback.print_exception(type(error), error, first or trace)
+
+
+def _is_machinery(file: str, here: str) -> bool:
+    packages = ("/importlib/", "/pytorch_lightning/", "/lightning_fabric/", "/torch/")
+    return file.startswith((here, "<frozen importlib")) or any(package in file for package in packages)
