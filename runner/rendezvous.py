@@ -50,6 +50,8 @@ class Rendezvous:
             )
         is_slurm = place.is_started_outside and "SLURM_PROCID" in os.environ and SLURMEnvironment.detect()
         slurm = SLURMEnvironment() if is_slurm else None
+        if slurm and os.environ.get("SLURM_JOB_NUM_NODES") == "1":  # names of nodes need not be those of hosts
+            os.environ.setdefault("MASTER_ADDR", "127.0.0.1")  # for the training as well
         self._place = place
         self._others = (place.world_size if place.world_size is not None else num_nodes) - 1
         self._host = slurm.main_address if slurm else os.environ.get("MASTER_ADDR", "")

@@ -78,6 +78,31 @@ def test_a_run(slurm: Cluster, tmp_path: Path) -> None:
     assert "are whole" in slurm.program(tmp_path, "runs", "verify", "latest")
 
 
+def test_a_job_with_a_task_for_each_device(slurm: Cluster, tmp_path: Path) -> None:
+    """All tasks are one run: they train together, each makes its maps, and the first one says what comes out."""
+    _, folder = submit(slurm, tmp_path, "--devices=2", "--accelerator=cpu", "--strategy=ddp", "--num_items=23")
+    wait_until(lambda: status(folder).get("state") in ("completed", "failed"), seconds=120)
+    assert status(folder)["state"] == "completed", folder.log.read_text()
+    log = folder.log.read_text(encoding="utf-8")
+    assert re.search(r"rank1 .*part 2/2", log)
+    assert len(list((folder.saliency / "maps").glob("*.npz"))) == 23
+    assert len(list(folder.path.parent.glob("2*"))) == 1
+
+
+def test_maps_in_parts(slurm: Cluster, tmp_path: Path) -> None:
+    """Two jobs of an array make them, and one that waits for these puts them together."""
+    trained = slurm.program(tmp_path, *TINY[:2], "--num_items=23", "--num_epochs=1").splitlines()[-1]
+    source = ("--train=False", f"--src_checkpoint={trained}", "--saliency_parts=2", "--num_items=23")
+    _, folder = submit(slurm, tmp_path, *source)
+    wait_until(lambda: status(folder).get("state") in ("completed", "failed"), seconds=120)
+    assert status(folder)["state"] == "completed", folder.log.read_text()
+    expected, found = (RunFolder(tmp_path / trained).read_results(), folder.read_results())
+    assert found["saliency"]["metrics"] == expected["saliency"]["metrics"]
+    maps = "saliency/maps/000022.npz"
+    assert (folder.path / maps).read_bytes() == (tmp_path / trained / maps).read_bytes()
+    assert "the maps of" not in folder.log.read_text(encoding="utf-8")
+
+
 def test_a_sweep_of_8_trials_whose_worker_is_killed(slurm: Cluster, tmp_path: Path) -> None:
     """Two jobs of one array share the trials; when one is killed with -9, the other does its trial as well."""
     axes = ["--sweep", "l_rate=1e-3,2e-3,3e-3,4e-3", "--different_seeds=2", "--sweep_metric=val_loss"]
