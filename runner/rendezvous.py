@@ -52,7 +52,7 @@ class Rendezvous:
         slurm = SLURMEnvironment() if is_slurm else None
         if slurm and os.environ.get("SLURM_JOB_NUM_NODES") == "1":  # names of nodes need not be those of hosts
             os.environ.setdefault("MASTER_ADDR", "127.0.0.1")  # for the training as well
-        self._place = place
+        self._hint = ", which srun starts" if slurm else ""
         self._others = (place.world_size if place.world_size is not None else num_nodes) - 1
         self._host = slurm.main_address if slurm else os.environ.get("MASTER_ADDR", "")
         self._port = slurm.main_port if slurm else int(os.environ.get("MASTER_PORT", "0") or 0)
@@ -83,7 +83,9 @@ class Rendezvous:
             if time.monotonic() > end:
                 raise RunFailedError(f"{missing} of {self._others} other processes did not come to {self._address}.")
             if time.monotonic() > notice:
-                log.info("waiting at %s for %d of %d other processes", self._address, missing, self._others)
+                log.info(
+                    "waiting at %s for %d of %d other processes%s", self._address, missing, self._others, self._hint
+                )
                 notice = end
             time.sleep(LOOK_SECONDS)
         store.set(self._closed, "")  # this port is needed by the training: all leave it before any goes on
