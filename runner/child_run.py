@@ -27,6 +27,9 @@ from runner.process_state import return_to_launch_folder
 
 _RESULT = "result"
 
+SHOW_SECONDS = 5.0
+"""How long the rest of what the process has printed may take; what it has started may still hold the pipe."""
+
 
 @dataclass(frozen=True)
 class _Request:
@@ -92,16 +95,15 @@ def _wait_for(process: subprocess.Popen[bytes]) -> None:
     ]
     for each in shown:
         each.start()
-    with process:
-        while True:
-            try:
-                for each in shown:
-                    each.join()
-                process.wait()
-            except KeyboardInterrupt:
-                process.send_signal(signal.SIGINT)
-            else:
-                return
+    while process.poll() is None:
+        try:
+            process.wait()
+        except KeyboardInterrupt:
+            process.send_signal(signal.SIGINT)
+    for each in shown:
+        each.join(SHOW_SECONDS)
+    if process.stdin is not None:
+        process.stdin.close()
 
 
 def _show(stream: IO[bytes], name: str) -> None:

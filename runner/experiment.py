@@ -79,6 +79,7 @@ def execute(plan: Plan, context: RunContext, on_folder: Callable[[Path], None] =
 
     prepared = prepare(plan)
     place = find_place()
+    _check_devices(prepared, place)
     if not place.is_first:
         folder = take_part(plan, prepared, place, context)
         return RunResult("completed", prepared.name, folder.path, {}, {})
@@ -105,6 +106,12 @@ def execute(plan: Plan, context: RunContext, on_folder: Callable[[Path], None] =
     finally:
         if plan.trial is None:
             folder.unlock()
+
+
+def _check_devices(prepared: Prepared, place: Place) -> None:
+    from runner.trainer import check_devices
+
+    check_devices(prepared.container, place, prepared.num_nodes)
 
 
 def _meeting(prepared: Prepared, place: Place) -> Rendezvous | None:

@@ -26,6 +26,9 @@ NOTICE_SECONDS = 10.0
 LAST_WORDS_SECONDS = 5.0
 """How long it waits for the others to end when it ends itself."""
 
+ENDING_SECONDS = 30.0
+"""How long it waits for them where all is done."""
+
 LOOK_SECONDS = 0.2
 
 Reason = RunInterrupted | RunFailedError
@@ -72,12 +75,10 @@ class OtherRanks:
             raise reason from error
         finally:
             is_over.set()
-            self._end()
             if sys.exception() is not None:
+                self._end(LAST_WORDS_SECONDS)
                 self._forget(self._ranks)
-        reason = self.reason(only_started=True)
-        if reason is not None:  # this process has all that the run keeps
-            log.warning("afterwards: %s", reason)
+        self._end(ENDING_SECONDS)
         self._forget(self._started)
 
     def wait_until_done(self, phase: str) -> None:
@@ -164,17 +165,16 @@ class OtherRanks:
             self._forget(self._ranks)
             stop.end_process(code, "interrupted" if isinstance(reason, RunInterrupted) else "failed", str(reason))
 
-    def _end(self) -> None:
-        """Wait for those started here, and kill who does not end."""
-        end = time.monotonic() + LAST_WORDS_SECONDS
-        while any(each.poll() is None for each in self._started.values()):
-            if time.monotonic() > end:
-                log.debug("other processes are killed: they did not end")
-                for each in self._started.values():
-                    each.kill()
-                break
+    def _end(self, seconds: float) -> None:
+        """Wait for those started here, say where one fails so late, and kill who does not end."""
+        end = time.monotonic() + seconds
+        while any(each.poll() is None for each in self._started.values()) and time.monotonic() < end:
             time.sleep(0.02)
+        reason = self.reason(only_started=True)
+        if reason is not None and sys.exception() is None:  # this process has all that the run keeps
+            log.warning("afterwards: %s", reason)
         for each in self._started.values():
+            each.kill()
             each.wait()
 
     def _forget(self, ranks: Iterable[int]) -> None:

@@ -47,15 +47,7 @@ def agreed_signal(trainer: Trainer, number: int | None) -> int | None:
 
 
 def prepare_ranks(trainer: Trainer, folder: RunFolder, place: Place, stop: StopSignals) -> None:
-    """Let *trainer* leave signals to us, and start the other processes by a :class:`RankLauncher`.
-
-    Raises:
-        RunFailedError: other programs have started another number of processes than the Trainer has devices.
-    """
-    if place.world_size not in (None, trainer.world_size):
-        raise RunFailedError(
-            f"{place.world_size} processes were started, but devices and num_nodes make {trainer.world_size}."
-        )
+    """Let *trainer* leave signals to us, and start the other processes by a :class:`RankLauncher`."""
     trainer._signal_connector = _NoSignals(trainer)
     launcher = trainer.strategy.launcher
     if isinstance(launcher, _SubprocessScriptLauncher):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -56,6 +57,10 @@ class Rendezvous:
         self._others = (place.world_size if place.world_size is not None else num_nodes) - 1
         self._host = slurm.main_address if slurm else os.environ.get("MASTER_ADDR", "")
         self._port = slurm.main_port if slurm else int(os.environ.get("MASTER_PORT", "0") or 0)
+        if place.node_rank >= num_nodes and not place.is_started_outside:
+            raise UsageError(
+                f"NODE_RANK={place.node_rank}: with num_nodes={num_nodes} machines it is 0 to {num_nodes - 1}."
+            )
         if not self._host or not self._port:
             raise UsageError(
                 f"num_nodes={num_nodes}: set MASTER_ADDR and MASTER_PORT to the address of the first machine and a "
@@ -100,6 +105,7 @@ class Rendezvous:
             RunFailedError: it does not, or the folder is not to be seen on this machine.
         """
         end = time.monotonic() + WAIT_SECONDS
+        self._wait_for_port(end)
         while True:  # in short turns, for calls of the library cannot be interrupted
             try:
                 store = self._store(is_first=False)
@@ -123,6 +129,24 @@ class Rendezvous:
                 "on a file system that all machines share."
             )
         return folder
+
+    def _wait_for_port(self, end: float) -> None:
+        """Wait until somebody listens there; torch would fill the terminal meanwhile."""
+        notice = time.monotonic() + NOTICE_SECONDS
+        while True:
+            try:
+                socket.create_connection((self._host, self._port), timeout=TURN_SECONDS).close()
+            except socket.gaierror as error:
+                raise RunFailedError(f"MASTER_ADDR={self._host}: no such host ({error.strerror}).") from None
+            except OSError as error:
+                if time.monotonic() > end:
+                    raise RunFailedError(f"The first process does not answer at {self._address}: {error}") from error
+                if time.monotonic() > notice:
+                    log.warning("waiting for the first process, with NODE_RANK=0, at %s", self._address)
+                    notice = end
+                time.sleep(0.5)
+            else:
+                return
 
     @property
     def _address(self) -> str:

@@ -15,12 +15,14 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint, EarlyStopping, ModelSummary, ProgressBar
 from pytorch_lightning.profilers import AdvancedProfiler, Profiler, PyTorchProfiler, SimpleProfiler
+from pytorch_lightning.strategies import StrategyRegistry
 
 from runner.checkpoints import SafeCheckpointIO
 from runner.container import LightningContainer
 from runner.errors import TrialPrunedError, UsageError, did_you_mean
 from runner.metric_modes import mode_of
 from runner.metrics_file import LearningRates, MetricsFile
+from runner.places import Place
 from runner.progress import progress_callback
 from runner.ranks import agreed_signal, each_item_once, prepare_ranks
 from runner.run_checkpoints import RunCheckpoints
@@ -68,6 +70,20 @@ def create_training_trainer(run: Run) -> Trainer:
     trainer = _make_trainer(arguments | {"callbacks": callbacks})
     prepare_ranks(trainer, run.folder, run.place, run.stop)
     return trainer
+
+
+def check_devices(container: LightningContainer, place: Place, num_nodes: int) -> None:
+    """Refuse devices that are not there, before anything is made.
+
+    Raises:
+        UsageError: the Trainer refuses them, or somebody has started another number of processes.
+    """
+    per_machine = processes_per_machine(container)
+    if place.is_started_outside and place.world_size != per_machine * num_nodes:
+        raise UsageError(
+            f"{place.world_size} processes were started, but devices={per_machine} and num_nodes={num_nodes} make "
+            f"{per_machine * num_nodes}."
+        )
 
 
 def processes_per_machine(container: LightningContainer) -> int:
@@ -156,7 +172,10 @@ def _make_trainer(arguments: dict[str, Any]) -> Trainer:
         with without_trainer_variables():
             return Trainer(**arguments)
     except (MisconfigurationException, ValueError, TypeError) as error:
-        raise UsageError(f"Lightning's Trainer refuses these settings: {error}") from error
+        hint = ""
+        if isinstance(strategy := arguments.get("strategy"), str):
+            hint = did_you_mean(strategy, StrategyRegistry.available_strategies())
+        raise UsageError(f"Lightning's Trainer refuses these settings: {error}{hint}") from error
 
 
 def _checked_arguments(arguments: dict[str, Any] | None) -> dict[str, Any]:
