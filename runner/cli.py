@@ -54,11 +54,12 @@ def main(argv: Sequence[str]) -> int:
     from runner.places import find_place
     from runner.process_state import return_to_launch_folder
 
-    return_to_launch_folder()
-    is_first = find_place().is_first  # one of several processes speaks for all
     outcome: dict[str, Any] = {"state": "failed", "model": None, "folder": None, "metrics": {}, "phases": {}}
-    wants_json = is_first and "--json" in argv
+    wants_json = "--json" in argv
     try:
+        return_to_launch_folder()
+        is_first = find_place().is_first  # one of several processes speaks for all
+        wants_json = is_first and wants_json
         request = parse_command_line(argv)
         wants_json = is_first and request.json
         code = _dispatch(request, argv, outcome)

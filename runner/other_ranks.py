@@ -31,6 +31,9 @@ ENDING_SECONDS = 30.0
 
 LOOK_SECONDS = 0.2
 
+SIGNS_SECONDS = 1.0
+"""How often it looks for their signs of life."""
+
 Reason = RunInterrupted | RunFailedError
 
 
@@ -52,6 +55,7 @@ class OtherRanks:
         self._world_size = world_size
         self._started = started
         self._signs = RankSigns(folder)
+        self._next_look = 0.0
 
     @contextmanager
     def watched(self, stop: StopSignals) -> Iterator[None]:
@@ -88,8 +92,10 @@ class OtherRanks:
             RunFailedError: one of them failed or was killed.
             RunInterrupted: a signal stopped one.
         """
-        while not all(self._has_done(rank, phase) for rank in self._ranks):
-            reason = self.reason() or self._ended_too_early(phase)
+        waited_for = set(self._ranks)
+        while waited_for := {rank for rank in waited_for if not self._has_done(rank, phase)}:
+            self.check()
+            reason = self._ended_too_early(phase)
             if reason is not None:
                 raise reason
             time.sleep(LOOK_SECONDS)
@@ -105,15 +111,29 @@ class OtherRanks:
 
     def reason(self, *, only_started: bool = False) -> Reason | None:
         """Return why one of the others has ended badly; None as long as none has."""
+        now = time.monotonic()
+        looks = not only_started and now >= self._next_look  # the files may lie on a network disk
+        if looks:
+            self._next_look = now + SIGNS_SECONDS
         for rank in self._ranks:
             process = self._started.get(rank)
-            if process is not None:
-                found = self._reason_of_exit(rank, process.poll())
-            else:
-                found = None if only_started else self._reason_of_sign(rank)
+            found = self._reason_of_exit(rank, process.poll()) if process is not None else None
+            if found is None and looks and (process is None or process.returncode is None):
+                found = self._reason_of_sign(rank, is_here=process is not None)
             if found is not None:
                 return found
         return None
+
+    def check(self) -> None:
+        """Go on only if all others do.
+
+        Raises:
+            RunFailedError: one of them failed or was killed.
+            RunInterrupted: a signal stopped one.
+        """
+        reason = self.reason()
+        if reason is not None:
+            raise reason
 
     def _reason_of_exit(self, rank: int, code: int | None) -> Reason | None:
         if not code:
@@ -126,8 +146,11 @@ class OtherRanks:
             return self._failed(rank, f"was killed by {signal.Signals(number).name}{memory}")
         return self._failed(rank, f"failed: {self._signs.read(rank).get('said') or f'exit code {code}'}")
 
-    def _reason_of_sign(self, rank: int) -> Reason | None:
+    def _reason_of_sign(self, rank: int, *, is_here: bool) -> Reason | None:
+        """Return what a process has told or not told; of those started here the exit code tells the end."""
         sign = self._signs.read(rank)
+        if is_here:
+            return self._failed(rank, "gives no sign of life") if self._signs.is_silent(rank) else None
         if sign.get("state") == INTERRUPTED and isinstance(sign.get("signal"), int):
             return RunInterrupted(sign["signal"])
         host = f", on {sign.get('host')},"

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from runner.errors import UsageError
 from runner.run_folder import RUN_FOLDER_VARIABLE
 
 PHASE_VARIABLE = "LIGHTCASE_PHASE"
@@ -52,7 +53,11 @@ class Place:
 
 
 def find_place() -> Place:
-    """Return the place of this process: that of torchrun, of Slurm's ``srun``, or of Lightning's own variables."""
+    """Return the place of this process: that of torchrun, of Slurm's ``srun``, or of Lightning's own variables.
+
+    Raises:
+        UsageError: a variable is no number.
+    """
     local_rank, node_rank = _number("LOCAL_RANK"), _number("NODE_RANK", _number("GROUP_RANK"))
     phase, folder = os.environ.get(PHASE_VARIABLE), os.environ.get(RUN_FOLDER_VARIABLE)
     if phase and folder and local_rank:
@@ -68,4 +73,6 @@ def find_place() -> Place:
 
 def _number(variable: str, default: int = 0) -> int:
     text = os.environ.get(variable, "")
-    return int(text) if text.isdecimal() else default
+    if text and not (text.isascii() and text.isdecimal()):
+        raise UsageError(f"{variable}={text}: it must be a whole number.")
+    return int(text) if text else default

@@ -17,6 +17,7 @@ from runner.container_values import ContainerValues, build_container, refuse_hid
 from runner.errors import ParameterError, UsageError
 from runner.param_values import settable_parameters
 from runner.params import OptimizerParams
+from runner.places import find_place
 from runner.run_folder import RunFolder
 
 CONFIGS_FOLDER = Path("configs")
@@ -93,7 +94,7 @@ def prepare(plan: Plan) -> Prepared:
     _check_checkpoint(prepared.container, resuming=plan.resume is not None)
     _check_files(prepared.container, plan.mounted)
     _check_loggers(prepared.container)
-    if plan.resume is None:
+    if plan.resume is None or not find_place().is_first:  # the first process has checked the rest
         return prepared
     if plan.output_to is not None:
         raise UsageError("--output_to has no place beside --resume: the run goes on in its folder.")

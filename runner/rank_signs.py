@@ -89,8 +89,8 @@ class RankSigns:
 
     def is_silent(self, rank: int) -> bool:
         """Tell whether a process that gave signs of life has given none for too long."""
-        beats, now = self.read(rank).get("beats", 0), time.monotonic()
-        before, since = self._seen.get(rank, (0, now))
+        before, since = self._seen.get(rank, (0, time.monotonic()))
+        beats, now = self.read(rank).get("beats", before), time.monotonic()
         if beats != before:
             self._seen[rank] = (beats, now)
             return False

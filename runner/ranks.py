@@ -115,12 +115,12 @@ class RankLauncher(_SubprocessScriptLauncher):
         with self._others().watched(self._stop):
             return function(*args, **kwargs)
 
-    def share(self, phase: str, work: Callable[[], object]) -> None:
+    def share(self, phase: str, work: Callable[[Callable[[], None]], object]) -> None:
         """Start the other processes of this machine, unless they are there, do this one's share, and wait for theirs.
 
         Args:
             phase: Its name.
-            work: What this process has to do, without talking to the others.
+            work: What this process has to do, without talking to the others; its argument raises where it is to stop.
 
         Raises:
             RunFailedError: another process failed or was killed.
@@ -131,7 +131,7 @@ class RankLauncher(_SubprocessScriptLauncher):
                 self._start_others()
         others = self._others()
         with others.watched(self._stop):
-            work()
+            work(others.check)
             others.wait_until_done(phase)
 
     def _start_others(self) -> None:
@@ -149,14 +149,14 @@ class RankLauncher(_SubprocessScriptLauncher):
         return OtherRanks(self._folder.path, ranks, world_size, dict(enumerate(self.procs, first)))
 
 
-def share_phase(run: Run, per_machine: int, phase: str, work: Callable[[], object]) -> None:
+def share_phase(run: Run, per_machine: int, phase: str, work: Callable[[Callable[[], None]], object]) -> None:
     """Have all processes of the run work on a phase, this one too, and wait until they are done.
 
     Args:
         run: The run.
         per_machine: How many processes each machine has.
         phase: Its name.
-        work: What this process has to do, without talking to the others.
+        work: What this process has to do, without talking to the others; its argument raises where it is to stop.
 
     Raises:
         RunFailedError: another process failed or was killed.

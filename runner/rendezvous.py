@@ -56,7 +56,10 @@ class Rendezvous:
         self._hint = ", which srun starts" if slurm else ""
         self._others = (place.world_size if place.world_size is not None else num_nodes) - 1
         self._host = slurm.main_address if slurm else os.environ.get("MASTER_ADDR", "")
-        self._port = slurm.main_port if slurm else int(os.environ.get("MASTER_PORT", "0") or 0)
+        port = str(slurm.main_port) if slurm else os.environ.get("MASTER_PORT", "")
+        if port and not (port.isdecimal() and 0 < int(port) < 65536):
+            raise UsageError(f"MASTER_PORT={port}: a port is a number from 1 to 65535.")
+        self._port = int(port or 0)
         if place.node_rank >= num_nodes and not place.is_started_outside:
             raise UsageError(
                 f"NODE_RANK={place.node_rank}: with num_nodes={num_nodes} machines it is 0 to {num_nodes - 1}."

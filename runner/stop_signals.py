@@ -22,6 +22,9 @@ Result = TypeVar("Result")
 GRACE_SECONDS = 20
 """How long a training step may take to end after the first signal."""
 
+AGAIN_SECONDS = 5
+"""So long after it was raised an interruption is raised again, as a ``__del__`` or other code may have swallowed it."""
+
 LAST_SECONDS = 27.0
 """So long after the first signal the process ends, whatever its main thread is stuck in."""
 
@@ -173,7 +176,9 @@ class StopSignals:
                 say(f"{signal.Signals(number).name}: the last files are being written")
             return
         if number == signal.SIGALRM:
-            say(f"the step did not end within {GRACE_SECONDS} s: stopping now")
+            if self._deferring:
+                say(f"the step did not end within {GRACE_SECONDS} s: stopping now")
+            signal.alarm(AGAIN_SECONDS)
             raise RunInterrupted(self.requested or signal.SIGTERM)
         if self._deferring and self.requested is None:
             self.requested = number
@@ -181,6 +186,7 @@ class StopSignals:
             signal.alarm(GRACE_SECONDS)
             return
         self.requested = number
+        signal.alarm(AGAIN_SECONDS)
         raise RunInterrupted(number)
 
     def _is_interruptible(self, frame: FrameType | None) -> bool:

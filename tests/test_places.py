@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from runner.errors import UsageError
 from runner.places import PHASE_VARIABLE, Place, find_place
 from runner.run_folder import RUN_FOLDER_VARIABLE
 
@@ -40,7 +41,6 @@ def _nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
         (SLURM, Place(1, 1, 3, 4)),
         (SLURM | {"SLURM_NTASKS": "1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0"}, Place()),
         (SLURM | {"SLURM_JOB_NAME": "interactive"}, Place()),
-        ({"RANK": "x", "LOCAL_RANK": "-1", "WORLD_SIZE": "2"}, Place(0, 0, 0, 2)),
     ],
 )
 def test_who_started_it_says_where_it_is(
@@ -50,6 +50,14 @@ def test_who_started_it_says_where_it_is(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert find_place() == place
+
+
+@pytest.mark.parametrize("value", ["one", "-1", "1.0", "²"])
+def test_what_is_no_number(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refused, or each machine would take itself for the first."""
+    monkeypatch.setenv("NODE_RANK", value)
+    with pytest.raises(UsageError, match=r"NODE_RANK=.*must be a whole number"):
+        find_place()
 
 
 def test_the_first_is_one() -> None:

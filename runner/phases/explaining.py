@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pytorch_lightning import Trainer
@@ -30,6 +31,8 @@ from runner.trainer import create_evaluation_trainer, processes_per_machine
 
 log = logging.getLogger(__name__)
 
+SECONDS_BETWEEN_CHECKS = 1.0
+
 MAX_NAMED = 10
 """Images that the message about failures names; the record has them all."""
 
@@ -52,7 +55,7 @@ def explain(run: Run) -> PhaseResult:
         explain_part(run, WHOLE)
     else:
         part = Part(run.place.rank_among(per_machine), num_parts)
-        share_phase(run, per_machine, "saliency", lambda: explain_part(run, part))
+        share_phase(run, per_machine, "saliency", lambda check: explain_part(run, part, check))
     if not run.place.is_first:
         return PhaseResult(skipped="the first process puts the parts together")
     return finish_explaining(run, num_parts)
@@ -68,11 +71,16 @@ def reason_against_explaining(run: Run) -> str | None:
     return None
 
 
-def explain_part(run: Run, part: Part) -> list[Failure]:
+def explain_part(run: Run, part: Part, check: Callable[[], None] = lambda: None) -> list[Failure]:
     """Make the maps of one part of the images that are still missing, and return which of them could not be made.
 
     Other processes may make other parts at the same time; nobody else may work in the run folder. Nothing is written
     but maps and, in a folder of the part's own, what :func:`finish_explaining` needs.
+
+    Args:
+        run: The run.
+        part: Which of the images.
+        check: Called now and then; raises where this process is to stop.
 
     Raises:
         RunFailedError: the container's ``get_saliency_`` methods and parameters do not fit the data or the model.
@@ -82,7 +90,7 @@ def explain_part(run: Run, part: Part) -> list[Failure]:
     if not part.is_whole:
         title += f"  part {part}"
     with explaining_progress(title, bar=run.container.enable_progress_bar) as progress:
-        agreement = _make_missing_maps(run, folder, progress)
+        agreement = _make_missing_maps(run, folder, progress, check)
     if agreement is not None:
         folder.write_agreement(agreement)
     if not part.is_whole:
@@ -119,14 +127,23 @@ def _folder(run: Run, part: Part) -> SaliencyFolder:
     return SaliencyFolder(run.folder.saliency, container.saliency_shard_size, container.saliency_dtype, part)
 
 
-def _make_missing_maps(run: Run, folder: SaliencyFolder, progress: ProgressLines) -> float | None:
+def _make_missing_maps(
+    run: Run, folder: SaliencyFolder, progress: ProgressLines, check: Callable[[], None]
+) -> float | None:
     """Make them; return how well the first fast ones agree with exact ones, None where all are exact."""
     container = run.container
     trainer = create_evaluation_trainer(run, [])
     loaders = _loaders(run, trainer)
     done = folder.open(map_settings(container, run.model))
 
+    last_check = time.monotonic()
+
     def keep(explanation: Explanation) -> None:
+        nonlocal last_check
+        run.stop.stop_if_requested()
+        if time.monotonic() - last_check > SECONDS_BETWEEN_CHECKS:
+            last_check = time.monotonic()
+            check()
         writer.put(folder.write, explanation)
         progress.count(explanation.num_masks)
 
