@@ -121,7 +121,7 @@ class GAN(pl.LightningModule):
     def validation_step(self, batch: list[Tensor]) -> None:
         """Log how far generated points are from real ones: unlike the two losses, it falls as the GAN learns."""
         (real,) = batch
-        self.log("val_distance", distance(self(self.noise), real), prog_bar=True)
+        self.log("val_distance", distance(self(self.noise), real), prog_bar=True, sync_dist=True)
 
     def test_step(self, batch: list[Tensor]) -> None:
         """Log the distance, and two to compare it with: before training, and between two samples of real points."""

@@ -130,6 +130,6 @@ class LesionModel(LightningModuleWithOptimizer):
         scores = self(images)
         loss = cross_entropy(scores, labels)
         accuracy = (scores.argmax(dim=1) == labels).float().mean()
-        self.log(f"{part}_loss", loss, on_step=False, on_epoch=True, prog_bar=True)
-        self.log(f"{part}_acc", accuracy, on_step=False, on_epoch=True, prog_bar=True)
+        self.log(f"{part}_loss", loss, on_step=False, on_epoch=True, prog_bar=True, sync_dist=True)
+        self.log(f"{part}_acc", accuracy, on_step=False, on_epoch=True, prog_bar=True, sync_dist=True)
         return {"loss": loss, "logits": scores, "labels": labels, "names": ["healthy", "lesion"]}

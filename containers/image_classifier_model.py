@@ -103,7 +103,7 @@ class ClassifierModel(LightningModuleWithOptimizer):
         """Return the loss to minimise."""
         images, labels, *_ = batch
         loss = focal_loss(self(images).float(), labels, self.gamma, self.weights)
-        self.log("train_loss", loss, on_step=False, on_epoch=True, prog_bar=True)
+        self.log("train_loss", loss, on_step=False, on_epoch=True, prog_bar=True, sync_dist=True)
         return loss
 
     def validation_step(self, batch: list[Any]) -> None:
@@ -130,7 +130,7 @@ class ClassifierModel(LightningModuleWithOptimizer):
     def _evaluate(self, part: str, batch: list[Any]) -> Tensor:
         images, labels, *_ = batch
         scores = self(images).float()
-        self.log(f"{part}_loss", focal_loss(scores, labels, self.gamma, self.weights), prog_bar=True)
+        self.log(f"{part}_loss", focal_loss(scores, labels, self.gamma, self.weights), prog_bar=True, sync_dist=True)
         probabilities = scores.softmax(dim=1)
         for metric in self.metrics[part].values():
             metric.update(probabilities, labels)

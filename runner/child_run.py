@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import pickle
 import signal
@@ -18,7 +19,7 @@ import cloudpickle  # for our own bytes: a request and its answer, in a private 
 
 from runner.atomic_files import atomic_file
 from runner.environment import redact
-from runner.errors import RunFailedError, RunInterrupted
+from runner.errors import RunFailedError, RunInterrupted, UsageError
 from runner.experiment import RunResult, execute
 from runner.log_setup import console_logging
 from runner.places import find_place
@@ -60,7 +61,7 @@ def run_in_child(plan: Plan, *, log_level: str, quiet: bool) -> RunResult:
         Exception: what the run raised.
     """
     main_file = getattr(sys.modules["__main__"], "__file__", None)
-    request = _Request(cloudpickle.dumps(plan), log_level, quiet, list(sys.path), main_file)
+    request = _Request(_pickled(plan), log_level, quiet, list(sys.path), main_file)
     with tempfile.TemporaryDirectory(prefix="lightcase-") as folder:
         file = Path(folder) / "request"
         file.write_bytes(pickle.dumps(request))  # our own bytes
@@ -74,11 +75,32 @@ def run_in_child(plan: Plan, *, log_level: str, quiet: bool) -> RunResult:
     raise outcome
 
 
+def _pickled(plan: Plan) -> bytes:
+    module = sys.modules.get(plan.model.__module__) if isinstance(plan.model, type) else None
+    if module is not None and not _can_be_imported(module.__name__):  # it was loaded from a file
+        cloudpickle.register_pickle_by_value(module)
+    try:
+        content: bytes = cloudpickle.dumps(plan)
+    except Exception as error:
+        raise UsageError(
+            f"run() on several devices sends the container to the processes of the run, and that cannot be: {error}. "
+            "Give the name of a container in a file instead."
+        ) from error
+    return content
+
+
+def _can_be_imported(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):
+        return name == "__main__"
+
+
 def _start(file: Path) -> subprocess.Popen[bytes]:
     home = str(Path(__file__).parents[1])
     search = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))
     return subprocess.Popen(
-        [sys.executable, "-m", "runner.child_run", str(file)],
+        [sys.executable, "-P", "-m", "runner.child_run", str(file)],  # -P: not one in the working directory
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         env=os.environ | {"PYTHONPATH": search},
         start_new_session=True,  # Ctrl-C comes from here, once
@@ -109,7 +131,10 @@ def _wait_for(process: subprocess.Popen[bytes]) -> None:
 def _show(stream: IO[bytes], name: str) -> None:
     """Print to what is stdout or stderr now: a notebook has its own."""
     for line in stream:
-        print(line.decode(errors="replace"), end="", file=getattr(sys, name), flush=True)
+        text, target = line.decode(errors="replace"), getattr(sys, name)
+        with suppress(Exception):  # nobody reads any more, for one; the run goes on
+            encoding = getattr(target, "encoding", None) or "utf-8"
+            print(text.encode(encoding, "backslashreplace").decode(encoding), end="", file=target, flush=True)
 
 
 def main() -> int:
@@ -117,7 +142,7 @@ def main() -> int:
     return_to_launch_folder()
     file = Path(sys.argv[1])
     request: _Request = pickle.loads(file.read_bytes())  # noqa: S301 - our own bytes
-    sys.path[:] = [*sys.path, *(each for each in request.path if each not in sys.path)]
+    sys.path[:] = [*request.path, *(each for each in sys.path if each not in request.path)]  # as in the caller
     main_module: Any = sys.modules["__main__"]
     main_module.__file__ = request.main_file  # where classes of the caller's script say that they are from
     is_first = find_place().is_first

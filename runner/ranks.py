@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.utilities.distributed import _set_num_threads_if_needed
-from pytorch_lightning import Trainer
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.overrides.distributed import UnrepeatedDistributedSampler
 from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 from pytorch_lightning.trainer.connectors.signal_connector import _SignalConnector
 from pytorch_lightning.trainer.states import RunningStage
@@ -70,8 +71,12 @@ def each_item_once(trainer: Trainer) -> None:
         if count is None or count < trainer.world_size:
             what = "a stream" if count is None else f"{count} items among {trainer.world_size} processes"
             raise RunFailedError(f"test_on_all_devices: {what} cannot be shared; test on one device.")
-        return prepare(loader, shuffle, RunningStage.PREDICTING)
+        prepared = prepare(loader, shuffle, RunningStage.PREDICTING)
+        if not isinstance(_sampler(prepared), UnrepeatedDistributedSampler):
+            raise RunFailedError("test_on_all_devices: a loader with a sampler like this one cannot be shared.")
+        return prepared
 
+    trainer.callbacks.append(_SameMetrics())  # type: ignore[attr-defined]
     connector._prepare_dataloader = prepare_dataloader  # type: ignore[method-assign,assignment]
     reduce = trainer.strategy.reduce
 
@@ -81,6 +86,35 @@ def each_item_once(trainer: Trainer) -> None:
         return reduce(value.double() if is_count else value, *arguments, **keywords)
 
     trainer.strategy.reduce = reduce_exactly  # type: ignore[method-assign,assignment]
+
+
+def _sampler(loader: Any) -> Any:
+    """Return what chooses the items of a loader that Lightning has prepared for ``predict``."""
+    batches = getattr(loader, "batch_sampler", None)
+    batches = getattr(batches, "_batch_sampler", batches)
+    return getattr(batches, "sampler", None) or getattr(loader, "sampler", None)
+
+
+class _SameMetrics(Callback):
+    """All processes must have logged the same names, or they would add up different things."""
+
+    def on_test_batch_end(self, trainer: Trainer, *_rest: Any) -> None:
+        """Compare the names, after the last batch of each process.
+
+        Raises:
+            RunFailedError: they differ.
+        """
+        if not trainer.test_loop.batch_progress.is_last_batch or trainer._results is None:
+            return
+        own = sorted({metric.meta.name for metric in trainer._results.values()})
+        found: list[Any] = [None] * trainer.world_size
+        torch.distributed.all_gather_object(found, own)
+        partly = set().union(*found) - set(found[0]).intersection(*found)
+        if partly:
+            raise RunFailedError(
+                f"test_on_all_devices: {', '.join(sorted(partly))} was logged for some batches only, and not in all "
+                "processes; test on one device."
+            )
 
 
 class _NoSignals(_SignalConnector):

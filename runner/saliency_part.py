@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from runner.atomic_files import write_json
 from runner.command_line import Request
 from runner.errors import EXIT_DONE, RunFailedError, RunInterrupted, UsageError
 from runner.experiment import MORE_TRAINING
@@ -102,6 +103,7 @@ def _open(plan: Plan, folder: RunFolder, part: Part, lock: FolderLock) -> Prepar
             raise folder.in_use()
         prepared = prepare(plan)
         _check(prepared, folder)
+        _refuse_other_division(folder, part)
         unseal_run(folder)
         if prepared.changed:
             others = [each for each in folder.saliency_parts_at_work if each != part.name]
@@ -111,8 +113,24 @@ def _open(plan: Plan, folder: RunFolder, part: Part, lock: FolderLock) -> Prepar
                     f"{', '.join(others)}. All parts of a run have the same ones."
                 )
             record(plan, prepared, folder)
+            _reopen(folder)
     log.info("%s  ·  %s  ·  part %s of the saliency maps", prepared.name, shown(folder.path), part)
     return prepared
+
+
+def _reopen(folder: RunFolder) -> None:
+    """Let a run whose maps were complete say that they are not any more."""
+    status = folder.read_status()
+    if status.get("phases", {}).pop("saliency", {}).get("state") == "completed":
+        write_json(folder.status, status | {"state": "interrupted", "exit_reason": "maps are made anew, in parts"})
+
+
+def _refuse_other_division(folder: RunFolder, part: Part) -> None:
+    """Refuse a part that would write into files of parts which are being made."""
+    end = part.name.partition("-of-")[2]
+    others = sorted(each for each in folder.saliency_parts_at_work if each.partition("-of-")[2] != end)
+    if others:
+        raise UsageError(f"part {part}: other parts are being made, {', '.join(others)}; one division at a time.")
 
 
 def _check(prepared: Prepared, folder: RunFolder) -> None:

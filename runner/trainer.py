@@ -29,7 +29,7 @@ from runner.run_checkpoints import RunCheckpoints
 from runner.run_loggers import as_list, further_loggers
 from runner.run_state import Run
 from runner.stop_signals import StopSignals
-from runner.training_guards import BatchesThere, FiniteLoss, FirstError
+from runner.training_guards import BatchesThere, FiniteLoss, FirstError, SharesOnly
 
 log = logging.getLogger(__name__)
 
@@ -230,7 +230,7 @@ def _barebones(arguments: dict[str, Any]) -> dict[str, Any]:
 def _own_callbacks(run: Run, metrics: MetricsFile, arguments: dict[str, Any], theirs: list[Callback]) -> list[Callback]:
     """Return our callbacks, leaving out what the user brought an own version of."""
     container = run.container
-    own: list[Callback] = [IgnoredSettings(run), BatchesThere(), FiniteLoss(), LearningRates(metrics)]
+    own: list[Callback] = [IgnoredSettings(run), BatchesThere(), SharesOnly(), FiniteLoss(), LearningRates(metrics)]
     if arguments["enable_progress_bar"] and not any(isinstance(each, ProgressBar) for each in theirs):
         own.append(progress_callback())
         arguments["enable_progress_bar"] = False  # else Lightning adds a bar of its own

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,30 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from runner.errors import RunFailedError
 
+log = logging.getLogger(__name__)
+
 LOOK_EVERY_STEPS = 50
+
+
+class SharesOnly(Callback):
+    """Says once where a metric of the validation is that of the first process's share of the data."""
+
+    def __init__(self) -> None:
+        self._is_said = False
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look at what was logged."""
+        del pl_module
+        if self._is_said or trainer.world_size == 1 or trainer.sanity_checking or trainer._results is None:
+            return
+        metas = [each.meta for each in trainer._results.values() if each.is_tensor and each.meta.on_epoch]
+        names = sorted({meta.name for meta in metas if not meta.sync.should and not meta.sync.rank_zero_only})
+        if names and trainer.is_global_zero:
+            self._is_said = True
+            log.warning(
+                "%s: of the first of %d processes, which has its share of the data only; log it with sync_dist=True",
+                ", ".join(names), trainer.world_size,
+            )  # fmt: skip
 
 
 class FiniteLoss(Callback):

@@ -48,6 +48,7 @@ def explain(run: Run) -> PhaseResult:
     """
     skipped = reason_against_explaining(run)
     if skipped:
+        _warn_of_settings_without_effect(run)
         return PhaseResult(skipped=skipped)
     per_machine = processes_per_machine(run.container)
     num_parts = per_machine * run.container.num_nodes
@@ -59,6 +60,14 @@ def explain(run: Run) -> PhaseResult:
     if not run.place.is_first:
         return PhaseResult(skipped="the first process puts the parts together")
     return finish_explaining(run, num_parts)
+
+
+def _warn_of_settings_without_effect(run: Run) -> None:
+    """Say it where everything about maps was asked for but a method."""
+    asked = [name for name, by in run.set_by.items() if name.startswith("saliency_") and by != "container"]
+    asked = sorted(set(asked) - {"saliency_method"})
+    if run.container.saliency_method == "none" and asked:
+        log.warning("%s: set, but without effect: saliency_method is none", ", ".join(asked))
 
 
 def reason_against_explaining(run: Run) -> str | None:

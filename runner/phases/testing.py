@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.utilities.model_helpers import is_overridden
+from torchmetrics import Metric
 
 from runner.modules import InnerEyeInference
 from runner.phases.collecting import PredictionCollector, measures_of, shown_intervals
@@ -74,16 +76,24 @@ def _logging_of_all(model: LightningModule, *, is_shared: bool) -> Iterator[None
     if not is_shared:
         yield
         return
-    log_one = model.log
+    log_one, form = model.log, inspect.signature(model.log)
 
     def log_all(*arguments: Any, **keywords: Any) -> None:
-        log_one(*arguments, **keywords | {"sync_dist": True})
+        asked = form.bind(*arguments, **keywords).arguments
+        if asked.get("on_epoch") is not False and not asked.get("rank_zero_only"):
+            asked |= {"sync_dist": True, "on_step": False, "on_epoch": True}  # the numbers of steps differ
+        log_one(**asked)
 
     model.log = log_all  # type: ignore[method-assign]
+    metrics = [each for each in model.modules() if isinstance(each, Metric) and each.dist_sync_on_step]
+    for metric in metrics:
+        metric.dist_sync_on_step = False
     try:
         yield
     finally:
         del model.log
+        for metric in metrics:
+            metric.dist_sync_on_step = True
 
 
 def _reason_against(step: str, split: str, run: Run) -> str | None:

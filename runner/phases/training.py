@@ -9,6 +9,8 @@ from typing import Any
 from pytorch_lightning import Callback, Trainer, seed_everything
 from pytorch_lightning.tuner.tuning import Tuner
 from pytorch_lightning.utilities.model_helpers import is_overridden
+from torch.nn.modules.lazy import LazyModuleMixin
+from torch.nn.parameter import UninitializedParameter
 
 from runner.checkpoints import find_checkpoint, load_weights
 from runner.errors import RunFailedError
@@ -39,6 +41,8 @@ def train(run: Run) -> PhaseResult:
         _tune(run)
     seed_everything(container.effective_random_seed, workers=True, verbose=False)
     trainer = create_training_trainer(run)
+    if trainer.world_size > 1:
+        _refuse_layers_without_sizes(run)
     with run.stop.deferring_ends(), distributed_variables_restored():
         try:
             trainer.fit(run.model, datamodule=run.data, ckpt_path=run.resume_checkpoint)
@@ -51,6 +55,19 @@ def train(run: Run) -> PhaseResult:
     check_batches(trainer)
     run.stop.stop_if_requested()
     return _result(run, trainer)
+
+
+def _refuse_layers_without_sizes(run: Run) -> None:
+    """Refuse what DistributedDataParallel cannot train, where no hook of the model can still mend it."""
+    model = run.model
+    if is_overridden("setup", model) or is_overridden("configure_model", model):
+        return
+    lazy = [name for name, each in model.named_modules() if isinstance(each, LazyModuleMixin)]
+    if any(isinstance(each, UninitializedParameter) for each in model.parameters()):
+        raise RunFailedError(
+            f"{', '.join(lazy)}: a layer that learns its size from the first batch cannot be trained on several "
+            "devices. Give it its size, or let create_model run the model once."
+        )
 
 
 def _first_error(trainer: Trainer) -> BaseException | None:
