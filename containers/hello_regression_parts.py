@@ -89,5 +89,5 @@ class CurveModel(LightningModuleWithOptimizer):
         predicted = self(x)
         loss = mse_loss(predicted, y)
         metrics = {f"{part}_loss": loss, f"{part}_mae": l1_loss(predicted, y)}
-        self.log_dict(metrics, on_step=False, on_epoch=True, prog_bar=True)
+        self.log_dict(metrics, on_step=False, on_epoch=True, prog_bar=True, sync_dist=True)
         return {"loss": loss, "predictions": predicted, "targets": y}

@@ -107,7 +107,9 @@ class SegmentationModel(LightningModuleWithOptimizer, InnerEyeInference):
         soft = dice(scores.sigmoid().flatten()[None], masks.flatten()[None]).mean()
         loss = binary_cross_entropy_with_logits(scores, masks) + 1 - soft
         found = dice((scores > 0).flatten()[None], masks.flatten()[None]).mean()
-        self.log_dict({f"{part}_loss": loss, f"{part}_dice": found}, on_step=False, on_epoch=True, prog_bar=True)
+        self.log_dict(
+            {f"{part}_loss": loss, f"{part}_dice": found}, on_step=False, on_epoch=True, prog_bar=True, sync_dist=True
+        )
         return loss
 
     # --- inference on whole images: the runner calls these in this order --------------------------------------------

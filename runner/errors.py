@@ -48,6 +48,10 @@ class RunFailedError(RunnerError):
     exit_code = EXIT_FAILED
 
 
+class RankDiedError(RunFailedError):
+    """Another process of the run was killed or fell silent, which is nobody's mistake in the code."""
+
+
 class UserCodeError(RunnerError):
     """User code raised; ``__cause__`` holds its exception, whose traceback is shown."""
 

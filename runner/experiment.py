@@ -119,8 +119,9 @@ def _meeting(prepared: Prepared, place: Place) -> Rendezvous | None:
     if not place.is_started_outside and prepared.num_nodes == 1:
         return None
     from runner.rendezvous import Rendezvous
+    from runner.taking_part import shared_values
 
-    return Rendezvous(place, prepared.num_nodes)
+    return Rendezvous(place, prepared.num_nodes, shared_values(prepared))
 
 
 def _run_recorded(

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from runner.errors import RunFailedError, RunInterrupted
+from runner.errors import RankDiedError, RunFailedError, RunInterrupted
 from runner.rank_signs import DONE, FAILED, INTERRUPTED, RankSigns
 from runner.stop_signals import StopSignals
 
@@ -143,24 +143,30 @@ class OtherRanks:
             return RunInterrupted(number)
         if code < 0:
             memory = ", maybe because memory ran out" if number == signal.SIGKILL else ""
-            return self._failed(rank, f"was killed by {signal.Signals(number).name}{memory}")
+            return self._died(rank, f"was killed by {signal.Signals(number).name}{memory}")
         return self._failed(rank, f"failed: {self._signs.read(rank).get('said') or f'exit code {code}'}")
 
     def _reason_of_sign(self, rank: int, *, is_here: bool) -> Reason | None:
         """Return what a process has told or not told; of those started here the exit code tells the end."""
         sign = self._signs.read(rank)
         if is_here:
-            return self._failed(rank, "gives no sign of life") if self._signs.is_silent(rank) else None
+            return self._died(rank, "gives no sign of life") if self._signs.is_silent(rank) else None
         if sign.get("state") == INTERRUPTED and isinstance(sign.get("signal"), int):
             return RunInterrupted(sign["signal"])
         host = f", on {sign.get('host')},"
         if sign.get("state") == FAILED:
             return self._failed(rank, f"failed: {sign.get('said')}", host)
-        return self._failed(rank, "gives no sign of life", host) if self._signs.is_silent(rank) else None
+        return self._died(rank, "gives no sign of life", host) if self._signs.is_silent(rank) else None
 
     def _failed(self, rank: int, what: str, where: str = ",") -> RunFailedError:
+        return RunFailedError(self._text(rank, what, where))
+
+    def _died(self, rank: int, what: str, where: str = ",") -> RankDiedError:
+        return RankDiedError(self._text(rank, what, where))
+
+    def _text(self, rank: int, what: str, where: str) -> str:
         text = f"The process with rank {rank}, of {self._world_size}{where} {what}"
-        return RunFailedError(text if text.endswith((".", "!", "?")) else f"{text}.")
+        return text if text.endswith((".", "!", "?")) else f"{text}."
 
     def _reason_of_loss(self, error: Exception) -> Reason | None:
         """Return why another process ended; its connection closes a little before."""

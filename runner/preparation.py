@@ -14,6 +14,7 @@ from runner.config_files import ConfigValue, read_config
 from runner.container import LightningContainer
 from runner.container_loader import find_container
 from runner.container_values import ContainerValues, build_container, refuse_hidden, same_value
+from runner.environment import is_secret
 from runner.errors import ParameterError, UsageError
 from runner.param_values import settable_parameters
 from runner.params import OptimizerParams
@@ -74,6 +75,14 @@ class Prepared:
     def name(self) -> str:
         """The name of the container's class."""
         return type(self.container).__name__
+
+    @property
+    def plain_values(self) -> dict[str, str]:
+        """The values that are the same in all processes of a run; paths may differ from machine to machine."""
+        container = self.container
+        values = {name: getattr(container, name) for name in settable_parameters(type(container))}
+        plain = {name: repr(value) for name, value in values.items() if not is_secret(name, value)}
+        return {name: text for name, text in plain.items() if "Path(" not in text and " object at " not in text}
 
     @property
     def num_nodes(self) -> int:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import socket
 import time
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -35,12 +37,13 @@ TURN_SECONDS = 5.0
 class Rendezvous:
     """Where the processes of a run meet: ``MASTER_ADDR`` and ``MASTER_PORT``, or what Slurm says of its job."""
 
-    def __init__(self, place: Place, num_nodes: int) -> None:
+    def __init__(self, place: Place, num_nodes: int, values: Mapping[str, str]) -> None:
         """Look for the place to meet.
 
         Args:
             place: Of this process.
             num_nodes: How many machines there are.
+            values: What must be the same in all processes.
 
         Raises:
             UsageError: nobody says where to meet.
@@ -70,8 +73,9 @@ class Rendezvous:
                 "free port of it, and NODE_RANK to 0, 1, ... on the machines; or let torchrun or Slurm's srun do that."
             )
         turn = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-        names = ("folder", "seen", "closed", "left")
-        self._folder, self._seen, self._closed, self._left = (f"lightcase/{turn}/{name}" for name in names)
+        self._values = dict(values)
+        names = [f"lightcase/{turn}/{name}" for name in ("folder", "seen", "closed", "left", "differs")]
+        self._folder, self._seen, self._closed, self._left, self._differs = names
         # torchrun keeps a store there itself, in a process of its own
         self._is_kept_outside = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
 
@@ -79,13 +83,13 @@ class Rendezvous:
         """Tell all others the run folder, and wait until they know it.
 
         Raises:
-            RunFailedError: they do not come.
+            RunFailedError: they do not come, or are told to do something else.
         """
         try:
             store = self._store(is_first=not self._is_kept_outside)
         except (DistError, RuntimeError) as error:
             raise RunFailedError(f"MASTER_PORT={self._port} cannot be used: {error}") from error
-        store.set(self._folder, str(folder))
+        store.set(self._folder, json.dumps({"folder": str(folder), "values": self._values}))
         end, notice = time.monotonic() + WAIT_SECONDS, time.monotonic() + NOTICE_SECONDS
         while (missing := self._others - store.add(self._seen, 0)) > 0:
             if time.monotonic() > end:
@@ -95,6 +99,8 @@ class Rendezvous:
                     "waiting at %s for %d of %d other processes%s", self._address, missing, self._others, self._hint
                 )
                 notice = end
+            if store.check([self._differs]):
+                raise RunFailedError(store.get(self._differs).decode())
             time.sleep(LOOK_SECONDS)
         store.set(self._closed, "")  # this port is needed by the training: all leave it before any goes on
         end = time.monotonic() + TURN_SECONDS
@@ -105,7 +111,7 @@ class Rendezvous:
         """Return the run folder, as soon as the first process tells it.
 
         Raises:
-            RunFailedError: it does not, or the folder is not to be seen on this machine.
+            RunFailedError: it does not, or is told to do something else, or the folder is not on this machine.
         """
         end = time.monotonic() + WAIT_SECONDS
         self._wait_for_port(end)
@@ -114,7 +120,8 @@ class Rendezvous:
                 store = self._store(is_first=False)
                 while not store.check([self._folder]):
                     time.sleep(LOOK_SECONDS)
-                folder = Path(store.get(self._folder).decode())
+                told = json.loads(store.get(self._folder).decode())
+                self._compare(told["values"], store)
                 store.add(self._seen, 1)
                 while not store.check([self._closed]):
                     time.sleep(LOOK_SECONDS)
@@ -126,12 +133,24 @@ class Rendezvous:
                 time.sleep(0.5)
         del store
         time.sleep(CLOSING_SECONDS)
+        folder = Path(told["folder"])
         if not folder.is_dir():
             raise RunFailedError(
                 f"{folder}, the run folder of the first process, is not there on this machine: --output_to must lie "
                 "on a file system that all machines share."
             )
         return folder
+
+    def _compare(self, theirs: Mapping[str, str], store: TCPStore) -> None:
+        """Refuse to take part in another run than the first process leads, and tell it."""
+        names = sorted(name for name in {*theirs, *self._values} if theirs.get(name) != self._values.get(name))
+        if not names:
+            return
+        each = (f"{name} is {theirs.get(name)} there, {self._values.get(name)} here" for name in names)
+        text = f"The processes of a run must have the same command: {'; '.join(each)} ({socket.gethostname()})."
+        store.set(self._differs, text)
+        time.sleep(CLOSING_SECONDS)
+        raise RunFailedError(text)
 
     def _wait_for_port(self, end: float) -> None:
         """Wait until somebody listens there; torch would fill the terminal meanwhile."""

@@ -39,7 +39,7 @@ def take_part(plan: Plan, prepared: Prepared, place: Place, context: RunContext)
     from runner.rendezvous import Rendezvous
     from runner.trainer import processes_per_machine
 
-    folder = RunFolder(place.joined or Rendezvous(place, prepared.num_nodes).receive())
+    folder = RunFolder(place.joined or Rendezvous(place, prepared.num_nodes, shared_values(prepared)).receive())
     context.rank = rank = place.rank_among(processes_per_machine(prepared.container))
     stop = StopSignals()
     make_run = partial(set_up, prepared, folder, stop)
@@ -50,6 +50,14 @@ def take_part(plan: Plan, prepared: Prepared, place: Place, context: RunContext)
             sign.remove()
             _end_as_the_first(folder)
     return folder
+
+
+def shared_values(prepared: Prepared) -> dict[str, str]:
+    """Return what must be the same in all processes that take part in a run."""
+    from runner.trainer import processes_per_machine
+
+    processes = str(processes_per_machine(prepared.container))
+    return prepared.plain_values | {"processes of each machine": processes}
 
 
 def _go_through_phases(

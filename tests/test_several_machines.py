@@ -121,10 +121,8 @@ def test_kill_9_of_a_machine(machines: Machines, tmp_path: Path, one_machine: di
 def test_an_exception_on_another_machine(machines: Machines, tmp_path: Path) -> None:
     """Its words reach the first machine, which ends with them."""
     port = free_port()
-    programs = [
-        machines.start(tmp_path, node, *tiny(*ONE_EACH, *PLAIN, *fault), MASTER_PORT=port)
-        for node, fault in enumerate([(), ("--fault=step raises",)])
-    ]
+    argv = tiny(*ONE_EACH, *PLAIN, "--fault=step raises", "--fault_rank=1")
+    programs = [machines.start(tmp_path, node, *argv, MASTER_PORT=port) for node in (0, 1)]
     assert [each.wait(60) for each in programs] == [1, 1], programs[0].output + programs[1].output
     assert "ValueError: the step is <b>wrong</b>" in status(run_folder(tmp_path))["exit_reason"]
     assert "The process with rank 1, of 2, on " in status(run_folder(tmp_path))["exit_reason"]
@@ -148,3 +146,34 @@ def test_torchrun(tmp_path: Path, one_machine: dict[str, str]) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert fingerprint(run_folder(tmp_path)) == one_machine
+
+
+def test_another_command_on_the_other_machine(machines: Machines, tmp_path: Path) -> None:
+    """Both say what differs, and nothing is trained."""
+    port = free_port()
+    argv = [tiny(*ONE_EACH, *PLAIN), tiny(*ONE_EACH, *PLAIN, "--l_rate=0.5")]
+    programs = [machines.start(tmp_path, node, *argv[node], MASTER_PORT=port) for node in (0, 1)]
+    assert [each.wait(60) for each in programs] == [1, 1], programs[0].output + programs[1].output
+    for each in programs:
+        assert "The processes of a run must have the same command: l_rate is 0.01 there, 0.5 here" in each.output
+        assert "Traceback" not in each.output
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"MASTER_PORT": "abc"}, "MASTER_PORT=abc: a port is a number from 1 to 65535"),
+        ({"MASTER_PORT": "99999"}, "MASTER_PORT=99999: a port is a number from 1 to 65535"),
+        ({"NODE_RANK": "2"}, "NODE_RANK=2: with num_nodes=2 machines it is 0 to 1"),
+        ({"NODE_RANK": "one"}, "NODE_RANK=one: it must be a whole number"),
+        ({"NODE_RANK": "1", "MASTER_ADDR": "no.such.host.invalid"}, "MASTER_ADDR=no.such.host.invalid: no such host"),
+    ],
+)
+def test_a_wrong_place_to_meet(variables: dict[str, str], message: str, tmp_path: Path) -> None:
+    """Told in a sentence, before anything is made."""
+    where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"} | variables
+    program = start(tmp_path, *tiny(*ONE_EACH), separate=False, **where)
+    assert program.wait(60) in (1, 2)
+    assert message in program.output
+    assert "Traceback" not in program.output
+    assert not (tmp_path / "outputs").exists()

@@ -20,7 +20,7 @@ from runner.atomic_files import is_disk_full, write_json
 from runner.command_line import Override
 from runner.container_loader import find_container
 from runner.environment import redact
-from runner.errors import EXIT_FAILED, RunFailedError, RunInterrupted, TrialPrunedError
+from runner.errors import EXIT_FAILED, RankDiedError, RunFailedError, RunInterrupted, TrialPrunedError
 from runner.preparation import Plan
 from runner.run_folder import RunFolder
 from runner.stop_signals import StopSignals
@@ -158,6 +158,7 @@ def _ended(sweep: SweepFolder, plan: SweepPlan, trial: Trial, folder: RunFolder)
 
     Raises:
         RunInterrupted: somebody stopped it, to go on later.
+        RankDiedError: one of its processes was killed; it goes on later.
         OSError: the disk is full.
     """
     from runner.metrics_table import last_row
@@ -168,6 +169,8 @@ def _ended(sweep: SweepFolder, plan: SweepPlan, trial: Trial, folder: RunFolder)
         if sweep.stop_asked(trial.number) is None:  # or the whole sweep is cancelled, and may be resumed
             raise
         return _stopped(sweep, trial)
+    except RankDiedError:  # as if this process had died
+        raise
     except TrialPrunedError:
         return replace(trial, state=PRUNED, metrics=last_row(folder.metrics))
     except BaseException as error:  # of user code: the rest of the sweep goes on

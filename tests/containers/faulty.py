@@ -29,7 +29,10 @@ class Tiny(LightningContainer):
         self.saliency_grid_size = 2
 
     def setup(self):
-        if self.fault_rank is not None and self.fault_rank != int(os.environ.get("LOCAL_RANK", "0")):
+        rank = int(os.environ.get("NODE_RANK", "0")) + int(
+            os.environ.get("LOCAL_RANK", "0")
+        )  # one machine, or one each
+        if self.fault_rank not in (None, rank):
             self.fault = ""
         if self.fault == "setup raises":
             raise ValueError("no such \x1b]0;title\x07 file <script>alert(1)</script>")
