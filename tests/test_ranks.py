@@ -99,3 +99,41 @@ def test_a_test_that_cannot_be_shared(alone: Path, tmp_path: Path) -> None:
     argv = (*TWO, "--num_items=1", f"--src_checkpoint={alone}", "--test_on_all_devices=True", "--saliency_method=none")
     output = run(tmp_path, *tiny(*argv, model="Telling"), code=1)
     assert "test_on_all_devices: 1 items among 2 processes cannot be shared; test on one device." in output
+
+
+def test_metrics_of_steps_are_means_as_well(alone: Path, tmp_path: Path) -> None:
+    """Processes have different numbers of batches, so that nothing can be exchanged in each."""
+    run(tmp_path, *two(alone, "--test_on_all_devices=True", "--saliency_method=none", "--fault=logs steps"))
+    assert results(run_folder(tmp_path))["test"]["metrics"]["label"] == pytest.approx(11 / 23, rel=1e-5)
+
+
+def test_metrics_that_not_all_have_logged(alone: Path, tmp_path: Path) -> None:
+    """Told instead of adding up different things."""
+    argv = two(alone, "--test_on_all_devices=True", "--saliency_method=none", "--fault=logs rarely")
+    output = run(tmp_path, *argv, code=1)
+    assert "test_on_all_devices: rare was logged for some batches only, and not in all processes" in output
+    assert "Traceback" not in output
+
+
+def test_more_epochs_on_two_devices(tmp_path: Path) -> None:
+    """What the first process has checked is not checked again by others, when it has trained."""
+    argv = ("--accelerator=cpu", "--devices=2", "--strategy=ddp", "--num_epochs=1", "--num_items=8")
+    run(tmp_path, *tiny(*argv))
+    folder = run_folder(tmp_path)
+    run(tmp_path, f"--resume={folder}", "--num_epochs=2")
+    assert (status(folder)["state"], status(folder)["epochs_finished"]) == ("completed", 2)
+    assert len(list((folder / "saliency" / "maps").glob("*.npz"))) == 8
+
+
+def test_a_late_part_with_other_settings(tmp_path: Path) -> None:
+    """The maps of a run that was complete are not any more, until all are made anew."""
+    run(tmp_path, *tiny("--num_items=6", "--num_epochs=1"))
+    folder = run_folder(tmp_path)
+    output = run(tmp_path, f"--resume={folder}", "--saliency_part=1/2", "--saliency_num_masks=8")
+    assert "part 1/2 is done" in output
+    assert status(folder)["state"] == "interrupted"
+    run(tmp_path, f"--resume={folder}")
+    assert status(folder)["state"] == "completed"
+    assert len(list((folder / "saliency" / "maps").glob("*.npz"))) == 6
+    with (folder / "saliency" / "index.csv").open() as file:
+        assert {row["num_masks"] for row in csv.DictReader(file)} == {"8"}

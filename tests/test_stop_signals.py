@@ -286,6 +286,24 @@ def test_another_thread_leaves_the_handlers_alone() -> None:
     assert in_a_thread(work) == [signal.getsignal(signal.SIGTERM)]
 
 
+def test_a_swallowed_interruption_comes_again() -> None:
+    """Raised inside of a __del__ it is lost, or in code that catches everything."""
+    code = """
+stop_signals.AGAIN_SECONDS = 1
+class Slow:
+    def __del__(self):
+        kill(signal.SIGTERM)
+def work(stop):
+    Slow()
+    print("swallowed")
+    time.sleep(50)
+outcome(work)
+"""
+    lines, said = run(code)
+    assert lines == ["swallowed", "interrupted 15 143 15"]
+    assert "Exception ignored" in said
+
+
 def test_what_follows_the_interruptible_part_comes_to_its_end() -> None:
     """However many signals come where the end is written down, from the first instruction after the interruption."""
     code = """

@@ -74,6 +74,11 @@ class Bright(LightningModuleWithOptimizer):
 class TellingBright(Bright):
     def test_step(self, batch, index):
         super().test_step(batch, index)
+        labels = batch[1].float().mean()
+        if self.fault == "logs steps":
+            self.log("label", labels, on_step=True, on_epoch=True)
+        if self.fault != "logs rarely" or self.global_rank == 0:
+            self.log("rare", labels)
         return {"logits": self(batch[0]), "labels": batch[1]}
 
 
