@@ -267,7 +267,8 @@ def _say(jobs: str, options: LaunchOptions, folder: RunFolder | SweepFolder) -> 
     path = shown(folder.path)
     cancel = f"queue cancel {shlex.quote(str(path))} stops it"
     if options.launcher == LOCAL:
-        how = f"{program_name()} {cancel}" if isinstance(folder, SweepFolder) else f"kill {jobs.rsplit(maxsplit=1)[-1]} stops it"
+        is_sweep = isinstance(folder, SweepFolder)
+        how = f"{program_name()} {cancel}" if is_sweep else f"kill {jobs.removeprefix('job ')} stops it"
         print(f"Running in the background; {how}. What it prints: {shown(folder.jobs)}")
     else:
         print(f"Submitted to Slurm: {jobs}. {program_name()} queue shows the state, {cancel}.")

@@ -16,6 +16,7 @@ from runner.sweep.history import History
 from runner.sweep.plan import SweepPlan
 from runner.sweep.queue_jobs import (
     SILENT,
+    RunInSlurm,
     cancel_run,
     cancel_sweep,
     find_run,
@@ -45,19 +46,9 @@ def queue_command(arguments: Sequence[str], outputs: Path) -> str:
     if len(rest) != wanted:
         raise UsageError(f"Write: queue {action} NAME{' NUMBER' if action == 'priority' else '[/TRIAL]'}.")
     name, trial = _split(rest[0], outputs)
-    run = find_run(outputs, name) if action == "cancel" and trial is None else None
-    try:
-        sweep = find_sweep(outputs, name)
-    except UsageError as error:
-        if run is None:
-            raise UsageError(f"{error} {SILENT}.") if is_silent() else error from None
+    if action == "cancel" and trial is None and (run := _run_to_cancel(outputs, name)):
         return cancel_run(run)
-    if run is not None:
-        is_run, is_sweep = run.folder.path.name == name, sweep.name == name
-        if is_run == is_sweep:
-            raise UsageError(f"{name!r} is a run and a sweep: write {run.folder.path} or {sweep.path}.")
-        if is_run:
-            return cancel_run(run)
+    sweep = find_sweep(outputs, name)
     if action == "priority":
         return _set_priority(sweep, rest[1])
     if trial is None:
@@ -65,6 +56,27 @@ def queue_command(arguments: Sequence[str], outputs: Path) -> str:
     if action not in _TRIAL_ACTIONS:
         raise UsageError(f"queue {action} is for a whole sweep: queue {action} {sweep.name}.")
     return _TRIAL_ACTIONS[action](sweep, _checked_number(sweep, trial))
+
+
+def _run_to_cancel(outputs: Path, name: str) -> RunInSlurm | None:
+    """Return the run with jobs that *name* means; None if it means a sweep, or nothing.
+
+    Raises:
+        UsageError: it means one of each, or nothing as far as can be seen while Slurm is silent.
+    """
+    run = find_run(outputs, name)
+    try:
+        sweep = find_sweep(outputs, name)
+    except UsageError as error:
+        if run is None and is_silent():
+            raise UsageError(f"{error} {SILENT}.") from None
+        return run
+    if run is None:
+        return None
+    is_run, is_sweep = run.folder.path.name == name, sweep.name == name
+    if is_run == is_sweep:
+        raise UsageError(f"{name!r} is a run and a sweep: write {run.folder.path} or {sweep.path}.")
+    return run if is_run else None
 
 
 def queue_table(outputs: Path) -> str:
