@@ -105,7 +105,9 @@ def _dispatch(request: Request, argv: Sequence[str], outcome: dict[str, Any]) ->
 
         print(program_help(program_name()))
         return EXIT_DONE
-    if (request.slurm and request.launcher != "slurm") or (request.launcher and command is not None):
+    if request.slurm and request.launcher in (None, "local"):
+        raise UsageError("--slurm_... says how jobs of Slurm are submitted: add --launcher=slurm.")
+    if request.launcher and command is not None:
         raise UsageError("--launcher and --slurm_... are for runs and sweeps: --launcher=slurm --slurm_time=60.")
     if command is not None:
         return command(request)
@@ -173,9 +175,10 @@ def _refuse_other_options(request: Request) -> None:
             raise UsageError(f"--{name} is for sweeps: add --sweep.")
     if request.open:
         raise UsageError("--open is for the command report.")
-    if (request.dry_run or request.saliency_parts) and not request.launcher:
-        name = "dry_run" if request.dry_run else "saliency_parts"
-        raise UsageError(f"--{name} is for sweeps and launchers: add --sweep or --launcher=slurm.")
+    if request.dry_run and not request.launcher:
+        raise UsageError("--dry_run is for sweeps and jobs: add --sweep, --launcher=slurm or --azureml.")
+    if request.saliency_parts and not request.launcher:
+        raise UsageError("--saliency_parts needs jobs: add --launcher=slurm.")
 
 
 def _sweep(request: Request, argv: Sequence[str], outcome: dict[str, Any]) -> int:

@@ -16,6 +16,7 @@ from runner.log_setup import FILE_ONLY, RunContext, log_to_file
 from runner.places import Place, find_place
 from runner.preparation import Plan, Prepared, prepare
 from runner.process_state import run_environment
+from runner.queued_run import refuse_queued
 from runner.run_folder import RunFolder
 from runner.run_record import record, record_found, resume_command, say_outcome, warn_if_untested
 from runner.run_seal import unseal_run
@@ -87,6 +88,7 @@ def execute(plan: Plan, context: RunContext, on_folder: Callable[[Path], None] =
     if plan.trial is not None:
         folder = plan.trial.folder
     elif plan.resume is not None:
+        refuse_queued(plan.resume)
         folder = RunFolder.open(plan.resume)
     else:
         folder = RunFolder.create((plan.output_to or Path("outputs")).expanduser().absolute(), prepared.name)

@@ -21,8 +21,18 @@ from runner.foreign_files import read_bytes
 ASK_SECONDS = 5.0
 """How long an answer of Slurm is taken to be true."""
 
-_COMMAND_SECONDS = 30.0
+_ASK_LIMIT = 10.0
+"""Seconds after which Slurm is taken to be silent."""
+
+_CANCEL_LIMIT = 30.0
+_MOST = 2**31 - 1
+"""No job has a larger number; for one bad number squeue refuses to speak of all."""
+
+_FOREIGN = ("SQUEUE_", "SCANCEL_")
+"""Variables by which a user may change what these commands do."""
+
 _OWNER = re.compile(r"(?P<cluster>[\w.-]{1,40})/(?P<number>\d{1,12})\.(?P<restarts>\d{1,9})")
+_NUMBER = re.compile(r"[0-9]{1,10}")
 _FIELDS = "JobArrayID:|,JobID:|,State:|,RestartCnt:|,STDOUT:"
 _GONE = "Invalid job id"
 _LAUNCHES = "jobs.json"
@@ -73,7 +83,7 @@ def add_launch(folder: Path, launch: Launch) -> None:
 
 def read_launches(folder: Path) -> list[Launch]:
     """Return what was submitted, the last at the end; nothing where that cannot be read."""
-    with suppress(OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    with suppress(OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
         found = json.loads(read_bytes(folder / _LAUNCHES))
         return [
             Launch(str(each["launcher"]), str(each["job"]), int(each["count"]),
@@ -85,8 +95,8 @@ def read_launches(folder: Path) -> list[Launch]:
 
 def numbers_in_slurm(folder: Path) -> list[int]:
     """Return the numbers of the jobs and arrays that were submitted to Slurm for a run or sweep."""
-    launches = [each for each in read_launches(folder) if each.launcher == "slurm"]
-    return [int(each.job) for each in launches if each.job.isascii() and each.job.isdecimal()]
+    jobs = [each.job for each in read_launches(folder) if each.launcher == "slurm"]
+    return [int(job) for job in jobs if _NUMBER.fullmatch(job) and 0 < int(job) <= _MOST]
 
 
 def own_job() -> str:
@@ -94,6 +104,19 @@ def own_job() -> str:
     cluster, number = (os.environ.get(f"SLURM_{name}", "") for name in ("CLUSTER_NAME", "JOB_ID"))
     text = f"{cluster}/{number}.{os.environ.get('SLURM_RESTART_COUNT') or 0}"
     return text if _OWNER.fullmatch(text) else ""
+
+
+@dataclass
+class _Silence:
+    until: float = -float("inf")
+
+
+_silence = _Silence()
+
+
+def is_silent() -> bool:
+    """Tell whether Slurm is there and did not answer when it was asked a moment ago; it is not asked again so soon."""
+    return time.monotonic() < _silence.until
 
 
 def jobs_in_slurm(numbers: Collection[int] | None = None) -> list[SlurmJob] | None:
@@ -107,13 +130,39 @@ def jobs_in_slurm(numbers: Collection[int] | None = None) -> list[SlurmJob] | No
     """
     if numbers is not None and not numbers:
         return []
-    if shutil.which("squeue") is None:
+    if is_silent() or shutil.which("squeue") is None:
         return None
     chosen = "--me" if numbers is None else "--jobs=" + ",".join(map(str, sorted(numbers)))
     done = _run("squeue", "--noheader", "--array", chosen, f"--Format={_FIELDS}")
+    if done is not None and _GONE in done.stderr:
+        return []
     if done is None or done.returncode:
-        return [] if done is not None and _GONE in done.stderr else None
+        _silence.until = time.monotonic() + ASK_SECONDS
+        return None
     return [job for job in map(_job, done.stdout.splitlines()) if job is not None]
+
+
+def jobs_of(folder: Path) -> list[SlurmJob] | None:
+    """Return the jobs of a run or sweep that Slurm has not done with; None where it does not answer.
+
+    Numbers are used again, so that only jobs count that print into the folder.
+
+    Args:
+        folder: That of the launcher in the run or sweep.
+    """
+    jobs = jobs_in_slurm(numbers_in_slurm(folder))
+    return None if jobs is None else [job for job in jobs if is_of(job, folder)]
+
+
+def is_of(job: SlurmJob, folder: Path) -> bool:
+    """Tell whether what the job prints goes into *folder*, that of a launcher."""
+    return job.output.parent.resolve() == folder.resolve()
+
+
+def is_own(numbers: Collection[int]) -> bool:
+    """Tell whether this process is part of one of these jobs or arrays."""
+    own = {os.environ.get("SLURM_JOB_ID"), os.environ.get("SLURM_ARRAY_JOB_ID")}
+    return not own.isdisjoint(map(str, numbers))
 
 
 def _job(line: str) -> SlurmJob | None:
@@ -131,12 +180,13 @@ def _own_cluster() -> str:
     return found[1] if found else ""
 
 
-def _run(*command: str) -> subprocess.CompletedProcess[str] | None:
-    """Run one of Slurm's commands; return None where it cannot be run or does not answer."""
+def _run(*command: str, limit: float = _ASK_LIMIT) -> subprocess.CompletedProcess[str] | None:
+    """Run one of Slurm's commands; return None where it cannot be run or does not answer in *limit* seconds."""
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
     try:
         return subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False,
-            timeout=_COMMAND_SECONDS,
+            timeout=limit, env=variables,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):
         return None
@@ -150,7 +200,7 @@ def cancel_jobs(numbers: Sequence[int]) -> None:
     """
     if not numbers:
         return
-    done = _run("scancel", "--quiet", *map(str, numbers))
+    done = _run("scancel", "--quiet", *map(str, numbers), limit=_CANCEL_LIMIT)
     if done is None or (done.returncode and _GONE not in done.stderr):
         said = done.stderr.strip() if done is not None else "scancel does not answer"
         raise RunFailedError(f"The jobs in Slurm cannot be cancelled: {said}")
@@ -199,6 +249,5 @@ def owner_lives(owner: str) -> bool | None:
 
 def is_submitted(folder: Path) -> bool | None:
     """Tell whether any job that was submitted for a run or sweep waits or runs; None where Slurm does not say."""
-    numbers = numbers_in_slurm(folder)
-    jobs = jobs_in_slurm(numbers)
-    return None if jobs is None or not numbers else bool(jobs)
+    jobs = jobs_of(folder)
+    return None if jobs is None or not numbers_in_slurm(folder) else bool(jobs)

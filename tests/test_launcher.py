@@ -111,8 +111,21 @@ def test_the_scripts_of_saliency_in_parts(here: Path, capsys: pytest.CaptureFixt
         (["--launcher=slurm", "--dry_run", "--slurm_time=60", "--output_to=50%"], "no %"),
         (["--launcher=local", "--saliency_parts=2"], "needs --launcher=slurm"),
         (["--slurm_time=60"], "--launcher=slurm"),
-        (["--dry_run"], "add --sweep or --launcher=slurm"),
-        (["--saliency_parts=2"], "add --sweep or --launcher=slurm"),
+        (["--launcher=slrum", "--slurm_time=10"], "Did you mean slurm?"),
+        (["--dry_run"], "add --sweep, --launcher=slurm or --azureml"),
+        (["--saliency_parts=2"], "add --launcher=slurm"),
+        *(
+            (["--launcher=slurm", "--dry_run", "--slurm_time=60", option], words)
+            for option, words in {
+                "--slurm_arra=1-3": "short form of --slurm_array",
+                "--slurm_tim=5": "short form of --slurm_time",
+                "--slurm_comment=": "needs a value",
+                "--slurm_comment": "needs a value",
+                "--slurm_help": "cannot be set",
+                "--slurm_version": "cannot be set",
+                "--slurm_job_name=x": "cannot be set",
+            }.items()
+        ),
     ],
 )
 def test_refused(here: Path, capsys: pytest.CaptureFixture[str], argv: list[str], words: str) -> None:

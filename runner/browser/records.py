@@ -17,7 +17,7 @@ from runner.folder_lock import is_locked
 from runner.foreign_files import read_bytes, read_text
 from runner.queued_run import QUEUED
 from runner.run_folder import RunFolder
-from runner.slurm_jobs import jobs_in_slurm, numbers_in_slurm
+from runner.slurm_jobs import is_of, jobs_in_slurm, numbers_in_slurm
 
 MISSING = object()
 """Stands for a value that a run does not have."""
@@ -151,12 +151,13 @@ def with_live_states(records: Sequence[RunRecord]) -> list[RunRecord]:
     """
     waiting = {each.path: numbers_in_slurm(RunFolder(each.path).jobs) for each in records if each.state == QUEUED}
     jobs = jobs_in_slurm({number for numbers in waiting.values() for number in numbers})
-    there = {job.array for job in jobs} if jobs is not None else None
 
     def is_dead(record: RunRecord) -> bool:
         if record.state == QUEUED:
-            numbers = waiting[record.path]
-            return bool(numbers) and there is not None and there.isdisjoint(numbers)
+            numbers, folder = waiting[record.path], RunFolder(record.path).jobs
+            return bool(numbers) and jobs is not None and not any(
+                job.array in numbers and is_of(job, folder) for job in jobs
+            )  # fmt: skip
         return record.state == "running" and not is_locked(record.path)
 
     return [replace(each, state=KILLED) if is_dead(each) else each for each in records]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,11 +24,11 @@ from runner.preparation import Plan, Prepared, prepare
 from runner.queued_run import mark_queued, mark_stuck
 from runner.run_folder import RunFolder
 from runner.run_record import shown
-from runner.slurm_jobs import jobs_in_slurm, numbers_in_slurm, read_launches
+from runner.slurm_jobs import cancel_jobs, jobs_of, read_launches
 from runner.sweep.command import dry_run_text, limits_of, slots_of, wanted_of
 from runner.sweep.joining import outputs_folder, sweep_to_work_on
 from runner.sweep.request import Wanted, whole_number
-from runner.sweep.sweep_folder import SWEEPS
+from runner.sweep.sweep_folder import SWEEPS, SweepFolder
 
 _WORKER_OPTIONS = ("devices_per_trial", "trial_timeout", "stall_timeout", "sweep_time", "max_failures", "fail_fast")
 
@@ -69,36 +71,58 @@ def _launch_run(request: Request, plan: Plan, on_folder: Callable[[Path], None])
     submission.check()
     folder = _open(plan, prepared, outputs_folder(request))
     on_folder(folder.path)
-    job = RunJob(folder.path, _place(plan), Path.cwd(), _changes(plan), not prepared.container.deterministic)
+    job = RunJob(folder.path, _place(plan), Path.cwd(), _changes(plan), not prepared.container.deterministic,
+                 may_requeue="no_requeue" not in options.sbatch)  # fmt: skip
     try:
         if folder.path != path:  # its name has the time
             submission = Submission(folder.jobs, options, parts or 1, shape)
-        if not parts:
-            number = submission.submit([job])
-        else:
-            number = submission.submit([_part(job, each, parts) for each in range(1, parts + 1)])
-            number = Submission(folder.jobs, options, 1, shape, after=number).submit([job])
-    except RunFailedError as error:
-        mark_stuck(folder, str(error))
+        number = _submit_parts(job, submission, parts, options, shape) if parts else submission.submit([job])
+    except BaseException as error:
+        with suppress(OSError):
+            mark_stuck(
+                folder, str(error) if isinstance(error, RunFailedError) else "interrupted while it was submitted"
+            )
         raise
-    _say(f"job {number}", options, folder.path)
+    finally:
+        folder.unlock()  # for the job, which waits for that
+    _say(f"job {number}", options, folder)
     return EXIT_DONE
 
 
+def _submit_parts(job: RunJob, parts: Submission, count: int, options: LaunchOptions, shape: Shape) -> str:
+    """Submit the jobs of the parts and the one that merges; return its number. All of them, or none."""
+    first = parts.submit([_part(job, each, count) for each in range(1, count + 1)])
+    try:
+        return Submission(RunFolder(job.folder).jobs, options, 1, shape, after=first).submit([job])
+    except BaseException:
+        with suppress(RunFailedError):
+            cancel_jobs([int(first)])
+        raise
+
+
 def _open(plan: Plan, prepared: Prepared, outputs: Path) -> RunFolder:
-    """Make the folder of a new run, or take that of an old one, and let it say that it waits."""
+    """Make the folder of a new run, or take that of an old one, locked, and let it say that it waits."""
     if plan.resume is None:
         folder = RunFolder.create(outputs, prepared.name)
         write_text(folder.config, redact_urls(config_text(prepared.values, prepared.model, docs=False)))
     else:
-        jobs = jobs_in_slurm(numbers_in_slurm(RunFolder(plan.resume).jobs))
-        if jobs:
-            names = ", ".join(job.name for job in jobs)
-            raise UsageError(f"{plan.resume} is worked on already, by job {names}; {program_name()} queue shows it.")
         folder = RunFolder.open(plan.resume)
+        try:
+            _refuse_worked_on(plan.resume)
+        except BaseException:
+            folder.unlock()
+            raise
     mark_queued(folder, model=prepared.name, phase="start", phases={}, epochs_finished=0)
-    folder.unlock()  # for the job
     return folder
+
+
+def _refuse_worked_on(path: Path) -> None:
+    jobs = jobs_of(RunFolder(path.resolve()).jobs)
+    if jobs is None:
+        raise UsageError(f"{path}: Slurm does not say whether its last job is still there; try again later.")
+    if jobs:
+        names = ", ".join(job.name for job in jobs)
+        raise UsageError(f"{path} is worked on already, by job {names}; {program_name()} queue shows it.")
 
 
 def _new_folder(outputs: Path, name: str) -> Path:
@@ -200,9 +224,10 @@ def _launch_sweep(request: Request, plan: Plan, on_folder: Callable[[Path], None
     on_folder(sweep.path)
     if sweep.path != path:
         submission = Submission(sweep.jobs, options, workers, Shape())
-    job = RunJob(sweep.path, ["--workers=1", *_worker_arguments(request, wanted)], Path.cwd())
+    arguments = ["--workers=1", *_worker_arguments(request, wanted)]
+    job = RunJob(sweep.path, arguments, Path.cwd(), may_requeue="no_requeue" not in options.sbatch)
     number = submission.submit([job] * workers)
-    _say(f"job {number}" if workers == 1 else f"jobs {number}_0 to {number}_{workers - 1}", options, sweep.path)
+    _say(f"job {number}" if workers == 1 else f"jobs {number}_0 to {number}_{workers - 1}", options, sweep)
     return EXIT_DONE
 
 
@@ -238,7 +263,13 @@ def _print_scripts(submission: Submission, folder: Path, options: LaunchOptions,
     return EXIT_DONE
 
 
-def _say(jobs: str, options: LaunchOptions, folder: Path) -> None:
-    how = f"{program_name()} queue shows the state, queue cancel {folder.name} stops it."
-    print(f"Submitted to Slurm: {jobs}. {how}" if options.launcher != LOCAL else f"Running in the background: {jobs}.")
-    print(shown(folder))
+def _say(jobs: str, options: LaunchOptions, folder: RunFolder | SweepFolder) -> None:
+    path = shown(folder.path)
+    cancel = f"queue cancel {shlex.quote(str(path))} stops it"
+    if options.launcher == LOCAL:
+        is_sweep = isinstance(folder, SweepFolder)
+        how = f"{program_name()} {cancel}" if is_sweep else f"kill {jobs.removeprefix('job ')} stops it"
+        print(f"Running in the background; {how}. What it prints: {shown(folder.jobs)}")
+    else:
+        print(f"Submitted to Slurm: {jobs}. {program_name()} queue shows the state, {cancel}.")
+    print(path)

@@ -19,7 +19,7 @@ LAUNCHERS = (SLURM, LOCAL)
 LEAST_MINUTES = 4
 """A job is asked to stop 90 seconds before its time is over, and Slurm may do that a minute early."""
 
-_OURS = {
+OURS = {
     "array": "how many jobs there are follows from --workers, or from --saliency_parts",
     "nodes": "that is --num_nodes",
     "ntasks": "that follows from --devices and --num_nodes",
@@ -32,10 +32,24 @@ _OURS = {
     "signal": "the run has to know which one it gets",
     "wrap": "the run is what is started",
     "test_only": "that is --dry_run",
+    "job_name": "jobs are called like the container",
+    "help": "it starts nothing",
+    "usage": "it starts nothing",
+    "version": "it starts nothing",
+    "quiet": "it belongs to the submission",
     "parsable": "it belongs to the submission",
     "wait": "it belongs to the submission",
 }
 """Options of ``sbatch`` that we set ourselves, and why."""
+
+_SET = (*OURS, "time", "requeue", "no_requeue")
+"""Options that are in the script already: what is a beginning of their names would be one of them to ``sbatch``."""
+
+_WITHOUT_VALUE = frozenset({
+    "contiguous", "exclusive", "get_user_env", "hold", "ignore_pbs", "nice", "no_kill", "no_requeue", "overcommit",
+    "oversubscribe", "propagate", "reboot", "requeue", "spread_job", "stepmgr", "use_min_nodes", "verbose", "x11",
+})  # fmt: skip
+"""Options that may stand alone; any other would take the next one for its value."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _TIME = re.compile(r"(?:(?P<days>\d{1,4})-)?(?P<first>\d{1,6})(?::(?P<second>\d{1,2}))?(?::(?P<third>\d{1,2}))?")
@@ -62,7 +76,8 @@ def launch_options(request: Request, earlier: Mapping[str, str]) -> LaunchOption
 
     Args:
         request: The command line.
-        earlier: Options that the run was submitted with before; those of the command line win.
+        earlier: Options that the run was submitted with before, as its folder says, which is not to be trusted;
+            those of the command line win.
 
     Raises:
         UsageError: there is no such launcher, a program or package is missing, or an option is none.
@@ -77,7 +92,10 @@ def launch_options(request: Request, earlier: Mapping[str, str]) -> LaunchOption
     if shutil.which("sbatch") is None and not request.dry_run:
         raise UsageError("--launcher=slurm: there is no program sbatch here; submit from a machine of the cluster.")
     given = {name: _checked(name, value) for name, value in request.slurm}
-    options = {**earlier, **given}
+    try:
+        options = {name: _checked(name, value or None) for name, value in earlier.items()} | given
+    except UsageError as error:
+        raise UsageError(f"The jobs.json of the folder does not hold what was submitted: {error}") from None
     if "time" not in options:
         raise UsageError("--launcher=slurm: say how long a job may take: --slurm_time=60 (minutes), or 1-12:00:00.")
     return LaunchOptions(launcher, minutes_from_text(options.pop("time")), options)
@@ -85,10 +103,14 @@ def launch_options(request: Request, earlier: Mapping[str, str]) -> LaunchOption
 
 def _checked(name: str, value: str | None) -> str:
     flag = f"--{SLURM_PREFIX}{name}"
-    if name in _OURS:
-        raise UsageError(f"{flag} cannot be set: {_OURS[name]}.")
+    if name in OURS:
+        raise UsageError(f"{flag} cannot be set: {OURS[name]}.")
     if not _NAME.fullmatch(name):
         raise UsageError(f"{flag} is no option of sbatch.")
+    if whole := next((each for each in _SET if each.startswith(name) and each != name), None):
+        raise UsageError(f"{flag} is a short form of --{SLURM_PREFIX}{whole} to sbatch; write names out.")
+    if value == "" or (value is None and name not in _WITHOUT_VALUE):
+        raise UsageError(f"{flag} needs a value: {flag}=VALUE.")
     if value is not None and not value.isprintable():
         raise UsageError(f"{flag}: control characters have no place in it.")
     return value or ""

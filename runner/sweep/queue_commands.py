@@ -11,9 +11,19 @@ from runner.command_line import program_name
 from runner.errors import RunnerError, UsageError, did_you_mean
 from runner.folder_lock import FolderLock
 from runner.shown import brief, printable
+from runner.slurm_jobs import is_silent
 from runner.sweep.history import History
 from runner.sweep.plan import SweepPlan
-from runner.sweep.queue_jobs import cancel_run, cancel_sweep, find_run, jobs_of_sweeps, runs_in_slurm, runs_table
+from runner.sweep.queue_jobs import (
+    SILENT,
+    RunInSlurm,
+    cancel_run,
+    cancel_sweep,
+    find_run,
+    jobs_of_sweeps,
+    runs_in_slurm,
+    runs_table,
+)
 from runner.sweep.sweep_folder import SWEEPS, SweepFolder, sweeps_in
 from runner.sweep.trials import CANCELLED, COMPLETED, FAILED, GIVEN_UP, PRUNED, Trial
 
@@ -36,13 +46,9 @@ def queue_command(arguments: Sequence[str], outputs: Path) -> str:
     if len(rest) != wanted:
         raise UsageError(f"Write: queue {action} NAME{' NUMBER' if action == 'priority' else '[/TRIAL]'}.")
     name, trial = _split(rest[0], outputs)
-    try:
-        sweep = find_sweep(outputs, name)
-    except UsageError:
-        run = find_run(outputs, name) if action == "cancel" and trial is None else None
-        if run is None:
-            raise
+    if action == "cancel" and trial is None and (run := _run_to_cancel(outputs, name)):
         return cancel_run(run)
+    sweep = find_sweep(outputs, name)
     if action == "priority":
         return _set_priority(sweep, rest[1])
     if trial is None:
@@ -52,12 +58,34 @@ def queue_command(arguments: Sequence[str], outputs: Path) -> str:
     return _TRIAL_ACTIONS[action](sweep, _checked_number(sweep, trial))
 
 
+def _run_to_cancel(outputs: Path, name: str) -> RunInSlurm | None:
+    """Return the run with jobs that *name* means; None if it means a sweep, or nothing.
+
+    Raises:
+        UsageError: it means one of each, or nothing as far as can be seen while Slurm is silent.
+    """
+    run = find_run(outputs, name)
+    try:
+        sweep = find_sweep(outputs, name)
+    except UsageError as error:
+        if run is None and is_silent():
+            raise UsageError(f"{error} {SILENT}.") from None
+        return run
+    if run is None:
+        return None
+    is_run, is_sweep = run.folder.path.name == name, sweep.name == name
+    if is_run == is_sweep:
+        raise UsageError(f"{name!r} is a run and a sweep: write {run.folder.path} or {sweep.path}.")
+    return run if is_run else None
+
+
 def queue_table(outputs: Path) -> str:
     """Return a table of all sweeps: those with a higher priority first, then those that came first."""
     sweeps = sorted(sweeps_in(outputs), key=lambda sweep: (-sweep.read_control().priority, sweep.sequence))
     runs = runs_table(runs_in_slurm(outputs))
+    silence = [f"{SILENT}: what else waits or runs there is not known."] if is_silent() else []
     if not sweeps:
-        return "\n".join(runs) or "The queue is empty."
+        return "\n".join([*runs, *silence]) or "The queue is empty."
     jobs = jobs_of_sweeps(sweeps)
     rows = [("sweep", "state", "priority", "done", "running", "open", "failed", "what"), *map(_row, sweeps)]
     if jobs:
@@ -66,7 +94,7 @@ def queue_table(outputs: Path) -> str:
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     notes = [f"{row[0]}: paused, {sweep.read_control().paused}" for sweep, row in zip(sweeps, rows[1:], strict=True)
              if row[1] == "paused"]  # fmt: skip
-    return "\n".join([*lines, *(printable(note, 300) for note in notes), *([""] if runs else []), *runs])
+    return "\n".join([*lines, *(printable(note, 300) for note in notes), *([""] if runs else []), *runs, *silence])
 
 
 def _row(sweep: SweepFolder) -> tuple[str, ...]:

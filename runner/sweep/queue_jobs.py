@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from runner.errors import UsageError
+from runner.errors import RunFailedError, UsageError
 from runner.plain_text import escaped
-from runner.queued_run import QUEUED, mark_stuck
+from runner.queued_run import CANCELLED, QUEUED, mark_stuck
 from runner.run_folder import RunFolder
 from runner.shown import printable
-from runner.slurm_jobs import SlurmJob, cancel_jobs, jobs_in_slurm, numbers_in_slurm
+from runner.slurm_jobs import SlurmJob, cancel_jobs, is_of, jobs_in_slurm, jobs_of, numbers_in_slurm
 from runner.sweep.sweep_folder import SweepFolder
+
+SILENT = "Slurm does not answer"
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,7 @@ class RunInSlurm:
 
     folder: RunFolder
     jobs: Sequence[SlurmJob]
+    """None of them where Slurm does not answer."""
 
 
 def jobs_of_sweeps(sweeps: Sequence[SweepFolder]) -> dict[str, str]:
@@ -30,29 +34,44 @@ def jobs_of_sweeps(sweeps: Sequence[SweepFolder]) -> dict[str, str]:
     asked = {number for each in numbers.values() for number in each}
     jobs = jobs_in_slurm(asked)
     if jobs is None:
-        return dict.fromkeys((name for name, own in numbers.items() if own), "Slurm does not answer")
-    by_array: dict[int, list[SlurmJob]] = {}
-    for job in jobs:
-        by_array.setdefault(job.array, []).append(job)
-    texts = {name: [_said(number, by_array[number]) for number in own if number in by_array]
-             for name, own in numbers.items()}  # fmt: skip
-    return {name: "; ".join(found) for name, found in texts.items() if found}
+        return dict.fromkeys((name for name, own in numbers.items() if own), SILENT)
+    texts = {sweep.name: _said([job for job in jobs if job.array in numbers[sweep.name] and is_of(job, sweep.jobs)])
+             for sweep in sweeps}  # fmt: skip
+    return {name: text for name, text in texts.items() if text}
 
 
-def _said(number: int, jobs: Sequence[SlurmJob]) -> str:
+def _said(jobs: Sequence[SlurmJob]) -> str:
     """Return ``12: 2 RUNNING, 1 PENDING``."""
-    counts = Counter(job.state for job in jobs)
-    return f"{number}: " + ", ".join(f"{count} {state}" for state, count in counts.most_common())
+    arrays: dict[int, Counter[str]] = {}
+    for job in jobs:
+        arrays.setdefault(job.array, Counter())[job.state] += 1
+    counts = {number: ", ".join(f"{count} {state}" for state, count in states.most_common())
+              for number, states in arrays.items()}  # fmt: skip
+    return "; ".join(f"{number}: {text}" for number, text in counts.items())
 
 
 def runs_in_slurm(outputs: Path) -> list[RunInSlurm]:
-    """Return the single runs below *outputs* for which jobs wait or run, by what Slurm says of this user's jobs."""
+    """Return the single runs below *outputs* for which jobs wait or run, by what Slurm says of this user's jobs.
+
+    Where it says nothing, they are the submitted runs that say of themselves that they wait or run.
+    """
+    jobs = jobs_in_slurm()
+    if jobs is None:
+        submitted = sorted(file.parent.parent for file in outputs.glob("*/launcher/jobs.json"))
+        return [RunInSlurm(RunFolder(each), ()) for each in submitted if not each.is_symlink() and _may_work(each)]
     found: dict[Path, list[SlurmJob]] = {}
-    for job in jobs_in_slurm() or ():
-        folder = job.output.parent.parent  # of the launcher's folder
-        if folder.parent == outputs and RunFolder(folder).can_resume:
+    for job in jobs:
+        folder = job.output.parent.parent.resolve()  # of the launcher's folder
+        if folder.parent == outputs.resolve() and RunFolder(folder).can_resume:
             found.setdefault(folder, []).append(job)
     return [RunInSlurm(RunFolder(folder), jobs) for folder, jobs in sorted(found.items())]
+
+
+def _may_work(path: Path) -> bool:
+    with suppress(RunFailedError):  # damaged
+        folder = RunFolder(path)
+        return folder.read_status().get("state") in (QUEUED, "running") and bool(numbers_in_slurm(folder.jobs))
+    return False
 
 
 def runs_table(runs: Sequence[RunInSlurm]) -> list[str]:
@@ -60,7 +79,9 @@ def runs_table(runs: Sequence[RunInSlurm]) -> list[str]:
     rows = [("run", "state", "job", "in Slurm")]
     for run in runs:
         state = printable(str(run.folder.read_status().get("state", "")), 20)
-        rows += [(run.folder.path.name, state, job.name, job.state) for job in run.jobs]
+        numbers = [str(each) for each in numbers_in_slurm(run.folder.jobs)[-1:]] if not run.jobs else []
+        jobs = [*((job.name, job.state) for job in run.jobs), *((number, SILENT) for number in numbers)]
+        rows += [(run.folder.path.name, state, *job) for job in jobs]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return lines if runs else []
@@ -72,9 +93,13 @@ def find_run(outputs: Path, name: str) -> RunInSlurm | None:
     Raises:
         UsageError: more than one is called so.
     """
+    with suppress(OSError):  # a word that can be no name of a file
+        path = Path(name).resolve()
+        if RunFolder(path).can_resume:
+            runs = runs_in_slurm(path.parent)
+            return next((run for run in runs if run.folder.path.resolve() == path), None)
     runs = runs_in_slurm(outputs)
-    path = Path(name).absolute()
-    exact = [run for run in runs if run.folder.path.name == name or run.folder.path == path.resolve()]
+    exact = [run for run in runs if run.folder.path.name == name]
     matches = exact or [run for run in runs if name in run.folder.path.name]
     if len(matches) > 1:
         names = ", ".join(run.folder.path.name for run in matches)
@@ -83,16 +108,24 @@ def find_run(outputs: Path, name: str) -> RunInSlurm | None:
 
 
 def cancel_run(run: RunInSlurm) -> str:
-    """Let Slurm stop the jobs of a run, and return what to say."""
+    """Let Slurm stop the jobs of a run, and return what to say.
+
+    Raises:
+        RunFailedError: Slurm does not.
+    """
+    if not run.jobs:
+        raise RunFailedError(f"{run.folder.path.name}: {SILENT}; nothing is cancelled.")
     cancel_jobs([job.number for job in run.jobs])
     names = ", ".join(job.name for job in run.jobs)
     if run.folder.read_status().get("state") == QUEUED:
-        mark_stuck(run.folder, "cancelled while it was waiting")
+        mark_stuck(run.folder, CANCELLED)
     return f"{run.folder.path.name}: job {names} cancelled; the run can go on with --resume."
 
 
 def cancel_sweep(sweep: SweepFolder) -> str:
     """Let Slurm stop the jobs of a sweep, and return what to say besides; nothing where there are none."""
-    jobs = jobs_in_slurm(numbers_in_slurm(sweep.jobs)) or []
+    jobs = jobs_of(sweep.jobs)
+    if jobs is None:
+        return f" {SILENT}: jobs that wait there are not cancelled." if numbers_in_slurm(sweep.jobs) else ""
     cancel_jobs([job.number for job in jobs])
     return f" Cancelled in Slurm: {', '.join(sorted(job.name for job in jobs))}." if jobs else ""
