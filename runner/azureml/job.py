@@ -105,6 +105,7 @@ def _names(container: LightningContainer, place: Place) -> dict[str, Any]:
     name = type(container).__name__
     tags = {"container": name, "lightcase": __version__}
     if container.tag:
+        refuse_placeholder(container.tag)
         tags["tag"] = container.tag
     return {
         "experiment_name": place.experiment or name,
