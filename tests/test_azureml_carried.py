@@ -43,6 +43,9 @@ def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "configs" / "quick.yaml").write_text(f"num_epochs: 2\natlas: {folder}/data/atlas.nii\n")
     (tmp_path / "outside.yaml").write_text("num_epochs: 2\n")
     (folder / "extends.yaml").write_text("extends: ../outside.yaml\n")
+    (folder / "linked.yaml").symlink_to(tmp_path / "outside.yaml")
+    (folder / "secret.yaml").write_text("num_epochs: 2\ntoken: abc\n")
+    (folder / "url.yaml").write_text("note: https://me:abc@example.org\n")
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(str(folder))
     monkeypatch.setattr("sys.argv", [str(folder / "runner.py")])
@@ -129,6 +132,9 @@ def test_mounted_data_replace_what_was_typed(code: Path) -> None:
         (["--config=../outside.yaml"], "outside.yaml is not in"),
         (["--config=extends.yaml"], "--config=extends.yaml: .*outside.yaml is not in"),
         (["--containers=/tmp"], "--containers: /tmp is not in"),
+        (["--config=linked.yaml"], "--config=linked.yaml: .*outside.yaml is not in"),
+        (["--config=secret.yaml"], "secret.yaml:2: token is a secret"),
+        (["--config=url.yaml"], "url.yaml:1: note is a secret"),
         (["--token=abc"], "--token is a secret"),
         (["--note=https://me:abc@example.org"], "--note is a secret"),
         (["--note=${{inputs.dataset}}"], "holds \\$\\{\\{, which AzureML replaces"),

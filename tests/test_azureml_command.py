@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
+from runner.azureml.command import _is_ignored
 from runner.cli import main
 from runner.run_folder import RunFolder
 from tests.mlflow_samples import mlflow_server
@@ -120,6 +121,8 @@ def test_a_file_of_the_user_is_left_alone(
         ((*PLACE, "--sweep", "num_nodes=1,2", "--sweep_metric=a"), "num_nodes cannot vary: the trials of a sweep job"),
         ((*PLACE, "--sweep", "azure_dataset_id=a,b", "--sweep_metric=a"), "azure_dataset_id cannot vary"),
         ((*PLACE, "--sweep", "src_checkpoint=/a,b", "--sweep_metric=a"), "src_checkpoint: /a is not in"),
+        ((*PLACE[::2], "--azureml_computer=gpu"), "no option --azureml_computer. Did you mean --azureml_compute"),
+        ((*PLACE, "--sweep", "l_rate=1,2", "--sweep_metric=a${{b}}"), "holds ${{, which AzureML replaces"),
         (PLACE[1:2], "Options that begin with --azureml_ are for jobs in AzureML: add --azureml"),
     ],
 )
@@ -151,14 +154,38 @@ def test_runs_would_be_uploaded(
     (code / ".gitignore").write_text("*.pyc\n")
     assert typed("--model=MyContainer", *PLACE, "--dry_run") == 2
     said = capsys.readouterr().err
-    assert "outputs/ and .git/ would be uploaded with the code: add the lines outputs/ and .git/ to " in said
+    assert "outputs/ and .git/ would be uploaded with the code: add the lines outputs/ and .git/ at the end of " in said
     assert said.endswith(f"{code}/.gitignore.\n")
     (code / ".amlignore").write_text(".git\n")
     assert typed("--model=MyContainer", *PLACE, "--dry_run") == 2
-    assert f"add the line outputs/ to {code}/.amlignore." in capsys.readouterr().err
+    assert f"add the line outputs/ at the end of {code}/.amlignore." in capsys.readouterr().err
     (code / ".amlignore").write_text(".git\n/outputs/*\n")
     assert typed("--model=MyContainer", *PLACE, "--dry_run") == 2
     assert "--azureml needs packages: pip install 'lightcase[azureml]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("lines", "is_ignored"),
+    [
+        ("outputs/\n!outputs/", False),
+        ("!outputs/\noutputs/", True),
+        (" outputs/", False),
+        ("outputs/  ", True),
+        ("#outputs/", False),
+        ("/outputs/**", True),
+        ("**/outputs/", True),
+        ("*\n!*.py\n!runner/", True),
+        ("*\n!*/", False),
+        ("outputs/*\n!outputs/keep", False),
+        ("outputs/*.ckpt", False),
+        ("outputs/run", False),
+        ("out*", True),
+        ("", False),
+    ],
+)
+def test_ignored_folders(lines: str, is_ignored: bool) -> None:
+    """As gitignore and Azure read the lines."""
+    assert _is_ignored("outputs", lines.splitlines()) == is_ignored
 
 
 def test_other_commands_load_no_package_of_azure(code: Path) -> None:

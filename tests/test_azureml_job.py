@@ -89,7 +89,9 @@ def test_further_data() -> None:
     assert mounted(mine)["extra_local_dataset_paths"] == "${{inputs.extra_dataset_1}},${{inputs.extra_dataset_2}}"
 
 
-@pytest.mark.parametrize("text", ["a:b:c", "a@b@c", "${{x}}", "a\nb", "C:\\data"])
+@pytest.mark.parametrize(
+    "text", ["a:b:c", "a@b@c", "${{x}}", "a\nb", "C:\\data", "..", "../../etc", "a/../b", "/", "file:///etc", "a:.."]
+)
 def test_where_no_data_can_lie(text: str) -> None:
     """The message says what can be given."""
     with pytest.raises(UsageError, match="use a folder in the workspace's blob storage such as"):
@@ -101,12 +103,28 @@ def test_where_no_data_can_lie(text: str) -> None:
     [
         ("lightcase", "azureml:lightcase@latest"),
         ("lightcase@stable", "azureml:lightcase@stable"),
+        ("azureml:lightcase:1.0", "azureml:lightcase:1.0"),
         ("azureml://registries/r/environments/e/versions/1", "azureml://registries/r/environments/e/versions/1"),
     ],
 )
 def test_environments(text: str, found: str) -> None:
     """A name alone is its latest version."""
     assert command_job(container(), [], Place("azureml:gpu", text, "other"))["environment"] == found
+
+
+@pytest.mark.parametrize("text", ["e@", ":", "azureml://x", "azureml:", "file:x.yml", "a:b:c", "/e", "../e"])
+def test_no_environments(text: str) -> None:
+    """Azure would say so after the upload."""
+    with pytest.raises(UsageError, match=r"--azureml_environment=.*: use NAME, NAME:VERSION, NAME@LABEL or azureml:"):
+        command_job(container(), [], Place("gpu", text, None))
+
+
+@pytest.mark.parametrize("text", ["https://a.blob.core.windows.net/c?sv=1&sig=abc", "https://me:abc@example.org/x"])
+def test_a_secret_in_the_place_of_data(text: str) -> None:
+    """The job shows it."""
+    with pytest.raises(UsageError, match="azure_dataset_id holds a secret") as caught:
+        command_job(container(azure_dataset_id=text), [], PLACE)
+    assert "abc" not in str(caught.value)
 
 
 # --- azure-ai-ml ------------------------------------------------------------------------------------------------------

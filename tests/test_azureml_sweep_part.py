@@ -45,6 +45,14 @@ def part(*dimensions: Dimension, workers: int | None = None, **changes: Any) -> 
     return sweep_part(Wanted(plan, time, max_failures), workers=workers, trial_timeout=trial_timeout)
 
 
+@pytest.mark.parametrize(("name", "values"), [("api_key", "abc,def"), ("source", "s3://x,https://me:abc@example.org")])
+def test_secrets_do_not_vary(name: str, values: str) -> None:
+    """The job shows all values."""
+    with pytest.raises(UsageError, match=f"--{name} is a secret, and everybody in the workspace can read") as caught:
+        part(parse_axis(name, values))
+    assert "abc" not in str(caught.value)
+
+
 def test_a_grid() -> None:
     """Values are texts, as they were typed, also those of ranges; seeds and folds are further parameters."""
     repeats = tuple({"random_seed": s, "cross_validation_split_index": f} for s in ("1", "3") for f in ("0", "1"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,18 @@ def test_a_file_that_is_none(tmp_path: Path, body: str) -> None:
     (tmp_path / "config.json").write_text(body, encoding="latin-1")
     with pytest.raises(UsageError, match=r"is no config.json of a workspace: it needs subscription_id"):
         find_workspace(None, tmp_path)
+
+
+@needs_azure
+def test_names_in_the_file_are_shown_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever wrote it."""
+    for name in ("HOME", "AZURE_CONFIG_DIR"):
+        monkeypatch.setenv(name, str(tmp_path))
+    job: Any = checked_job(job_yaml({"type": "command", "command": "x", "environment": "azureml:e@latest"}), tmp_path)
+    with pytest.raises(RunFailedError) as caught:
+        submit(job, replace(FOUND, name="w\n\x1b[31m"))
+    assert str(caught.value).isprintable()
+    assert r"w\n\x1b[31m" in str(caught.value)
 
 
 @needs_azure

@@ -18,6 +18,8 @@ from runner.errors import UsageError
 from runner.param_values import settable_parameters, to_text
 from runner.params.kinds import is_path_parameter
 from runner.preparation import CONFIGS_FOLDER, Prepared
+from runner.shown import number_of
+from runner.strict_yaml import ListNode, MappingNode, Node
 
 OUTPUTS = "outputs"
 """Folder for run folders. AzureML uploads what a job writes there."""
@@ -82,12 +84,15 @@ def refuse_secret(override: Override) -> None:
     Raises:
         UsageError: it is one.
     """
-    text = override.value or ""
-    if text and (is_secret(override.name, text) or redact_urls(text) != text):
+    if _is_secret(override.name, override.value or ""):
         raise UsageError(
             f"--{override.flag} is a secret, and everybody in the workspace can read the command of a job. Let the "
             "container take it from the environment, or from a key vault."
         )
+
+
+def _is_secret(name: str, text: str) -> bool:
+    return text != "" and (is_secret(name, text) or redact_urls(text) != text)
 
 
 def inside(path: Path, code: Path, what: str, cure: str = "") -> str:
@@ -147,9 +152,28 @@ def _names(request: Request, prepared: Prepared, code: Path) -> Iterator[str]:
 
 def _config_files(names: Sequence[str], code: Path) -> Iterator[str]:
     for name in names:
-        for value in read_config(name, CONFIGS_FOLDER):
-            inside(value.file, code, f"--config={name}")  # and what it extends
-        yield inside(find_config(name, Path(), CONFIGS_FOLDER, place="--config"), code, "--config")
+        file = find_config(name, Path(), CONFIGS_FOLDER, place="--config")
+        values = read_config(name, CONFIGS_FOLDER)
+        for each in [file, *(value.file for value in values)]:  # and what it extends
+            inside(each.resolve(), code.resolve(), f"--config={name}")
+        for value in values:
+            _refuse_secret_in(value.name, value.node, f"{value.file}:{value.line}")
+        yield inside(file, code, "--config")
+
+
+def _refuse_secret_in(name: str, node: Node, place: str) -> None:
+    """Refuse a secret in a file that is uploaded, at any depth."""
+    if isinstance(node, MappingNode):
+        for key, item in node.items:
+            _refuse_secret_in(key.text, item, place)
+    elif isinstance(node, ListNode):
+        for item in node.items:
+            _refuse_secret_in(name, item, place)
+    elif not node.is_null and (node.quoted or number_of(node.text) is None) and _is_secret(name, node.text):
+        raise UsageError(
+            f"{place}: {name} is a secret, and everybody in the workspace can read the files of a job. Let the "
+            "container take it from the environment, or from a key vault."
+        )
 
 
 def _paths(prepared: Prepared, code: Path, mounted: Collection[str]) -> Iterator[tuple[str, str]]:

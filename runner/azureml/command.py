@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from runner.azureml.sweep_part import sweep_part
 from runner.azureml.workspace import checked_job, find_workspace, submit
 from runner.command_line import OPTIONS, Override, Request
 from runner.container import LightningContainer
-from runner.errors import UsageError
+from runner.errors import UsageError, did_you_mean
 from runner.log_setup import console_logging
 from runner.param_values import to_text
 from runner.params.kinds import is_path_parameter
@@ -116,6 +117,11 @@ def _place(request: Request) -> Place:
             raise UsageError(f"--{name} {why}.")
     if not request.azureml:
         raise UsageError("Options that begin with --azureml_ are for jobs in AzureML: add --azureml.")
+    for override in request.overrides:
+        if override.name.startswith("azureml_"):
+            known = [name for name in OPTIONS if name.startswith("azureml")]
+            hint = did_you_mean(override.name, known, prefix="--")
+            raise UsageError(f"There is no option --{override.flag}.{hint}")
     if request.azureml_compute is None:
         raise UsageError("--azureml needs --azureml_compute=NAME: a compute cluster of the workspace.")
     if request.azureml_environment is None:
@@ -135,12 +141,27 @@ def _check_upload(code: Path) -> None:
     there = [name for name in (OUTPUTS, ".git") if any((code / name).glob("[!.]*"))]
     file = next((code / name for name in (".amlignore", ".gitignore") if (code / name).is_file()), code / ".amlignore")
     lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []
-    ignored = {line.strip().strip("/*") for line in lines}
-    if missing := [f"{name}/" for name in there if name not in ignored]:
+    if missing := [f"{name}/" for name in there if not _is_ignored(name, lines)]:
         raise UsageError(
             f"--azureml: {' and '.join(missing)} would be uploaded with the code: add the "
-            f"{'line' if len(missing) == 1 else 'lines'} {' and '.join(missing)} to {file}."
+            f"{'line' if len(missing) == 1 else 'lines'} {' and '.join(missing)} at the end of {file}."
         )
+
+
+def _is_ignored(name: str, lines: Iterable[str]) -> bool:
+    """Tell whether a folder is left out as a whole, by the rules of gitignore: the last line about it counts.
+
+    Blanks before a pattern belong to it. A line that takes back something in the folder is about it too: to Azure,
+    other than to git, such files are not left out.
+    """
+    found = False
+    for line in lines:
+        takes_back = line.startswith("!")
+        pattern = line.removeprefix("!").rstrip().removeprefix("**/").removeprefix("/")
+        first, _, rest = pattern.partition("/")
+        if fnmatchcase(name, first) and (takes_back or not rest.strip("/*")):
+            found = not takes_back
+    return found
 
 
 def _seconds(text: str | None) -> float | None:

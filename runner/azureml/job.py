@@ -10,18 +10,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from runner.azureml.carried import command_text
+from runner.azureml.carried import command_text, refuse_placeholder
 from runner.container import LightningContainer
+from runner.environment import redact_urls
 from runner.errors import UsageError
+from runner.shown import printable
 from runner.version import __version__
 
 SHARED_MEMORY = "16g"
 """Most of the memory that loaders hand batches over in; Azure's 2 GB end them with SIGBUS. Only what is used counts."""
 
 _SCHEMA = "https://azuremlschemas.azureedge.net/latest/{}Job.schema.json"
-_URI = re.compile(r"[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE)
-_ASSET = re.compile(r"(?:azureml:)?([\w.-]+[:@][\w.-]+)", re.ASCII)
-_FOLDER = re.compile(r"[\w. /-]+")
+_URI = re.compile(r"(?:azureml|https?|wasbs?|abfss?|adl)://\S+", re.IGNORECASE)
+_ASSET = re.compile(r"(?:azureml:)?(\w[\w.-]*[:@]\w[\w.-]*)", re.ASCII)
+_FOLDER = re.compile(r"/*(?!\.\.?(?:/|$))[\w. -]+(?:/+(?!\.\.?(?:/|$))[\w. -]+)*/*")
+_ENVIRONMENT = re.compile(r"(?:azureml:)?(?!file:)(\w[\w.-]*)([:@]\w[\w.-]*)?", re.ASCII)
+_OTHER_ENVIRONMENT = re.compile(
+    r"azureml:/(?:/registries|subscriptions)/[\w./-]+/environments/[\w.-]+/(?:versions|labels)/[\w.-]+", re.ASCII
+)
 
 
 @dataclass(frozen=True)
@@ -99,6 +105,7 @@ def _names(container: LightningContainer, place: Place) -> dict[str, Any]:
     name = type(container).__name__
     tags = {"container": name, "lightcase": __version__}
     if container.tag:
+        refuse_placeholder(container.tag)
         tags["tag"] = container.tag
     return {
         "experiment_name": place.experiment or name,
@@ -129,9 +136,15 @@ def _num_processes(devices: Any) -> int:
 
 
 def _environment(text: str) -> str:
-    if text.startswith("azureml:"):
+    if _OTHER_ENVIRONMENT.fullmatch(text):
         return text
-    return f"azureml:{text}" if ":" in text or "@" in text else f"azureml:{text}@latest"
+    named = _ENVIRONMENT.fullmatch(text)
+    if named is None:
+        raise UsageError(
+            f"--azureml_environment={printable(text)}: use NAME, NAME:VERSION, NAME@LABEL or "
+            "azureml://registries/REGISTRY/environments/NAME/versions/VERSION."
+        )
+    return f"azureml:{named[1]}{named[2] or '@latest'}"
 
 
 def _inputs(container: LightningContainer) -> dict[str, Any]:
@@ -143,14 +156,19 @@ def _inputs(container: LightningContainer) -> dict[str, Any]:
 
 def _data_path(text: str) -> str:
     """Return where a data set lies: a URI as it is, a data asset, or a folder in the workspace's blob storage."""
+    if redact_urls(text) != text:
+        raise UsageError(
+            "azure_dataset_id holds a secret, and everybody in the workspace can read a job: make it a data asset."
+        )
     asset = _ASSET.fullmatch(text)
     if _URI.fullmatch(text):
+        refuse_placeholder(text)
         return text
     if asset:
         return f"azureml:{asset[1]}"
     if _FOLDER.fullmatch(text):
         return f"azureml://datastores/workspaceblobstore/paths/{text.strip('/')}"
     raise UsageError(
-        f"azure_dataset_id={text}: use a folder in the workspace's blob storage such as lesions/2024, a data asset "
-        "such as lesions:3 or lesions@latest, or a URI such as azureml://datastores/NAME/paths/FOLDER."
+        f"azure_dataset_id={printable(text)}: use a folder in the workspace's blob storage such as lesions/2024, a "
+        "data asset such as lesions:3 or lesions@latest, or a URI such as azureml://datastores/NAME/paths/FOLDER."
     )

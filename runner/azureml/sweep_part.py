@@ -10,7 +10,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from runner.azureml.carried import refuse_placeholder
+from runner.azureml.carried import refuse_placeholder, refuse_secret
+from runner.command_line import Override
 from runner.errors import UsageError
 from runner.sweep.dimensions import Dimension
 from runner.sweep.plan import SweepPlan
@@ -104,6 +105,7 @@ def _distribution(dimension: Dimension, sampler: str) -> dict[str, Any]:
     values = [dimension.value(index) for index in range(dimension.num_values)]
     for value in values:
         refuse_placeholder(value)
+        refuse_secret(Override(dimension.name, value, dimension.name))
         if "'" in value:
             raise UsageError(f"--azureml: {dimension.name}={value}: a value of a sweep cannot hold a quote there.")
     return {"type": "choice", "values": values}
@@ -112,6 +114,7 @@ def _distribution(dimension: Dimension, sampler: str) -> dict[str, Any]:
 def _objective(objectives: Sequence[Objective]) -> Mapping[str, str]:
     if len(objectives) != 1:
         raise UsageError("--azureml: AzureML's sweeps have exactly one metric: --sweep_metric=val_loss.")
+    refuse_placeholder(objectives[0].metric)
     return {"goal": objectives[0].direction, "primary_metric": objectives[0].metric}
 
 

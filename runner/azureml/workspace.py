@@ -50,10 +50,10 @@ def find_workspace(text: str | None, folder: Path) -> Workspace:
     above = [each / name for each in (folder, *folder.parents) for name in CONFIG_NAMES]
     file = next((place for place in ([Path(text)] if text is not None else above) if place.is_file()), None)
     if file is None:
-        where = f"there is no file {text}" if text is not None else f"there is no config.json in {folder} or above"
+        where = f"no file {printable(text)}" if text is not None else f"no config.json in {folder} or above"
         raise UsageError(
-            f"--azureml_workspace: {where}; give SUBSCRIPTION/RESOURCE_GROUP/NAME, or the config.json of the workspace "
-            "(Azure's portal has it for download)."
+            f"--azureml_workspace: there is {where}; give SUBSCRIPTION/RESOURCE_GROUP/NAME, or the config.json of the "
+            "workspace (Azure's portal has it for download)."
         )
     return _read_config(file)
 
@@ -117,11 +117,12 @@ def submit(job: Job, workspace: Workspace) -> list[str]:
             made = MLClient(DefaultAzureCredential(), *address).jobs.create_or_update(job)
     except ClientAuthenticationError as error:
         raise RunFailedError(
-            f"The job was not sent to {workspace.name}: nobody is logged in to Azure. Type az login, or set "
+            f"The job was not sent to {printable(workspace.name)}: nobody is logged in to Azure. Type az login, or set "
             "AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET."
         ) from error
     except (AzureError, MlException, ValueError) as error:
-        raise RunFailedError(f"The workspace {workspace.name} did not take the job: {_said(error)}") from error
+        name = printable(workspace.name)
+        raise RunFailedError(f"The workspace {name} did not take the job: {_said(error)}") from error
     return [str(each) for each in (made.name, made.studio_url) if each]
 
 
