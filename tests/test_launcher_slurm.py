@@ -148,7 +148,7 @@ def test_kill_9_and_a_node_that_goes_down(slurm: Cluster, tmp_path: Path) -> Non
     """What was killed says so and goes on with the same options; what loses its node waits for it to come back."""
     job, run = submit(slurm, tmp_path, "--slurm_comment=mine", *SLOW)
     wait_for_epochs(run, 1)
-    assert "is worked on already, by job" in slurm.program(tmp_path, *TINY[2:], f"--resume={run.path}", code=2)
+    assert "is in use by process" in slurm.program(tmp_path, *TINY[2:], f"--resume={run.path}", code=2)
     assert "queue cancel" in slurm.program(tmp_path, "runs", "rm", "latest", "--yes", code=2)
     slurm("scancel", "--signal=KILL", f"{job}.0")
     wait_until(lambda: slurm.state(job) in ("", "FAILED"), 30)
