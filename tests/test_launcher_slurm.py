@@ -176,8 +176,8 @@ def test_cancel(slurm: Cluster, tmp_path: Path) -> None:
     table = slurm.program(tmp_path, "queue")
     assert re.search(rf"{run.path.name} +running  {job} +RUNNING", table)
     assert re.search(rf"{waiting.path.name} +queued +{waiting_job} +PENDING", table)
-    assert gone.path.name not in table
-    said = [slurm.program(tmp_path, "queue", "cancel", each.path.name) for each in (run, waiting, sweep)]
+    assert f" {gone_job} " not in table
+    said = [slurm.program(tmp_path, "queue", "cancel", str(each.path)) for each in (run, waiting, sweep)]
     assert f"job {job} cancelled" in said[0]
     assert f"Cancelled in Slurm: {sweep_job}_" in said[2]
     wait_until(lambda: all(slurm.state(each) in ("", "CANCELLED", "CANCELLED\nCANCELLED")
