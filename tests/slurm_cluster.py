@@ -92,6 +92,7 @@ class Cluster:
             time.sleep(0.5)
             return self.state(job) == "RUNNING"
 
+        time.sleep(1.1)  # a start in the second of the requeue dies: "Job credential revoked"
         wait_until(is_running, 60)
 
     def program(self, folder: Path, *argv: str, code: int = 0) -> str:

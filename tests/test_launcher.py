@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -178,6 +179,8 @@ def test_a_run_in_the_background_that_is_preempted(tmp_path: Path) -> None:
     """The signal that Slurm sends stops the run after its step; submitit starts the job again, and it goes on."""
     said = launch(tmp_path, *TINY, "--launcher=local", "--num_epochs=12", "--step_seconds=0.1", "--saliency_limit=1")
     run = RunFolder(tmp_path / said.splitlines()[-1])
+    assert re.search(rf"kill \d+ stops it. What it prints: outputs/{run.path.name}/launcher$", said, re.MULTILINE)
+    assert list((tmp_path / "outputs").glob("2*")) == [run.path]
     wait_until(lambda: run.read_status().get("epochs_finished", 0) >= 1)
     [task] = [path for path in Path("/proc").glob("[0-9]*") if _is_task(path, run.jobs)]
     os.kill(int(task.name), signal.SIGUSR2)

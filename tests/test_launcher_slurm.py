@@ -148,7 +148,7 @@ def test_kill_9_and_a_node_that_goes_down(slurm: Cluster, tmp_path: Path) -> Non
     """What was killed says so and goes on with the same options; what loses its node waits for it to come back."""
     job, run = submit(slurm, tmp_path, "--slurm_comment=mine", *SLOW)
     wait_for_epochs(run, 1)
-    assert "is worked on already, by job" in slurm.program(tmp_path, *TINY[2:], f"--resume={run.path}", code=2)
+    assert "is in use by process" in slurm.program(tmp_path, *TINY[2:], f"--resume={run.path}", code=2)
     assert "queue cancel" in slurm.program(tmp_path, "runs", "rm", "latest", "--yes", code=2)
     slurm("scancel", "--signal=KILL", f"{job}.0")
     wait_until(lambda: slurm.state(job) in ("", "FAILED"), 30)
@@ -176,8 +176,8 @@ def test_cancel(slurm: Cluster, tmp_path: Path) -> None:
     table = slurm.program(tmp_path, "queue")
     assert re.search(rf"{run.path.name} +running  {job} +RUNNING", table)
     assert re.search(rf"{waiting.path.name} +queued +{waiting_job} +PENDING", table)
-    assert gone.path.name not in table
-    said = [slurm.program(tmp_path, "queue", "cancel", each.path.name) for each in (run, waiting, sweep)]
+    assert f" {gone_job} " not in table
+    said = [slurm.program(tmp_path, "queue", "cancel", str(each.path)) for each in (run, waiting, sweep)]
     assert f"job {job} cancelled" in said[0]
     assert f"Cancelled in Slurm: {sweep_job}_" in said[2]
     wait_until(lambda: all(slurm.state(each) in ("", "CANCELLED", "CANCELLED\nCANCELLED")

@@ -21,7 +21,7 @@ from runner.errors import RunFailedError
 from runner.folder_lock import is_locked
 from runner.queued_run import CANCELLED, QUEUED, mark_queued, mark_stuck
 from runner.run_folder import RunFolder
-from runner.slurm_jobs import jobs_in_slurm
+from runner.slurm_jobs import is_silent, jobs_in_slurm
 from runner.sweep.point import MAX_ATTEMPTS, progress_of
 from runner.sweep.sweep_folder import SweepFolder
 
@@ -37,7 +37,7 @@ _STOPPED = (128 + signal.SIGTERM, -signal.SIGTERM)
 _AT_WORK = frozenset({"RUNNING", "SIGNALING", "CONFIGURING", "STOPPED", "SUSPENDED"})
 """States of a job that nobody has cancelled or requeued meanwhile."""
 
-_REQUEUE_PAUSES = (1.0, 2.0, 4.0, 8.0)
+_REQUEUE_PAUSES = (1.0, 5.0, 10.0)
 """Seconds before ``scontrol requeue`` is tried again: the controller may be away for a moment."""
 
 _REQUEUE_SECONDS = 10.0
@@ -142,8 +142,11 @@ class RunJob:
         """Try again what submitit tried in vain, and end the job."""
         for pause in _REQUEUE_PAUSES:
             time.sleep(pause)
-            if _is_taken_away():  # maybe since it was requeued all the same
+            is_taken_away = _is_taken_away()
+            if is_taken_away:  # maybe since it was requeued all the same
                 self._end("")
+            if is_taken_away is None and is_silent():
+                continue
             with suppress(OSError, subprocess.TimeoutExpired):
                 if subprocess.run(command, check=False, timeout=_REQUEUE_SECONDS).returncode == 0:
                     sys.exit(0)
@@ -190,11 +193,13 @@ class RunJob:
         return (self.folder / "plan.json").is_file()
 
 
-def _is_taken_away() -> bool:
-    """Tell whether this job was cancelled, or requeued by Slurm itself; False where Slurm does not answer."""
+def _is_taken_away() -> bool | None:
+    """Tell whether this job was cancelled, or requeued by Slurm itself; None where Slurm does not answer."""
     number = os.environ.get("SLURM_JOB_ID", "")
     jobs = jobs_in_slurm([int(number)]) if number.isdecimal() else None
-    return jobs is not None and not any(job.number == int(number) and job.state in _AT_WORK for job in jobs)
+    if jobs is None:
+        return None
+    return not any(job.number == int(number) and job.state in _AT_WORK for job in jobs)
 
 
 def _environment() -> dict[str, str]:

@@ -83,7 +83,7 @@ def queue_table(outputs: Path) -> str:
     """Return a table of all sweeps: those with a higher priority first, then those that came first."""
     sweeps = sorted(sweeps_in(outputs), key=lambda sweep: (-sweep.read_control().priority, sweep.sequence))
     runs = runs_table(runs_in_slurm(outputs))
-    silence = [f"{SILENT}: what else waits or runs there is not known."] if is_silent() else []
+    silence = [f"{SILENT}: what waits or runs there now is not known."] if is_silent() else []
     if not sweeps:
         return "\n".join([*runs, *silence]) or "The queue is empty."
     jobs = jobs_of_sweeps(sweeps)
