@@ -88,7 +88,8 @@ class Cluster:
         """Let a job that was requeued start now: Slurm would have it wait for two minutes."""
 
         def is_running() -> bool:
-            self("scontrol", "update", f"JobId={job}", "StartTime=now")
+            with suppress(AssertionError):  # it has started meanwhile
+                self("scontrol", "update", f"JobId={job}", "StartTime=now")
             time.sleep(0.5)
             return self.state(job) == "RUNNING"
 

@@ -23,6 +23,7 @@ from runner.sweep.queue_jobs import (
     jobs_of_sweeps,
     runs_in_slurm,
     runs_table,
+    was_submitted,
 )
 from runner.sweep.sweep_folder import SWEEPS, SweepFolder, sweeps_in
 from runner.sweep.trials import CANCELLED, COMPLETED, FAILED, GIVEN_UP, PRUNED, Trial
@@ -83,7 +84,8 @@ def queue_table(outputs: Path) -> str:
     """Return a table of all sweeps: those with a higher priority first, then those that came first."""
     sweeps = sorted(sweeps_in(outputs), key=lambda sweep: (-sweep.read_control().priority, sweep.sequence))
     runs = runs_table(runs_in_slurm(outputs))
-    silence = [f"{SILENT}: what waits or runs there now is not known."] if is_silent() else []
+    is_asked = is_silent() and was_submitted(outputs, sweeps)
+    silence = [f"{SILENT}: what waits or runs there now is not known."] if is_asked else []
     if not sweeps:
         return "\n".join([*runs, *silence]) or "The queue is empty."
     jobs = jobs_of_sweeps(sweeps)

@@ -67,6 +67,12 @@ def runs_in_slurm(outputs: Path) -> list[RunInSlurm]:
     return [RunInSlurm(RunFolder(folder), jobs) for folder, jobs in sorted(found.items())]
 
 
+def was_submitted(outputs: Path, sweeps: Sequence[SweepFolder]) -> bool:
+    """Tell whether any run or sweep below *outputs* was ever given to Slurm."""
+    folders = [*(file.parent for file in outputs.glob("*/launcher/jobs.json")), *(sweep.jobs for sweep in sweeps)]
+    return any(numbers_in_slurm(each) for each in folders)
+
+
 def _may_work(path: Path) -> bool:
     with suppress(RunFailedError):  # damaged
         folder = RunFolder(path)
