@@ -48,30 +48,12 @@ class Rendezvous:
         Raises:
             UsageError: nobody says where to meet.
         """
-        if place.local_rank and not place.is_started_outside:
-            raise UsageError(
-                "LOCAL_RANK is set without RANK and WORLD_SIZE: whoever starts the processes sets them all."
-            )
+        _check_place(place, num_nodes)
         is_slurm = place.is_started_outside and "SLURM_PROCID" in os.environ and SLURMEnvironment.detect()
-        slurm = SLURMEnvironment() if is_slurm else None
-        if slurm and os.environ.get("SLURM_JOB_NUM_NODES") == "1":  # names of nodes need not be those of hosts
-            os.environ.setdefault("MASTER_ADDR", "127.0.0.1")  # for the training as well
-        self._hint = ", which srun starts" if slurm else ""
+        self._host, port = _slurm_address() if is_slurm else _given_address(num_nodes)
+        self._port = _checked_port(port)
+        self._hint = ", which srun starts" if is_slurm else ""
         self._others = (place.world_size if place.world_size is not None else num_nodes) - 1
-        self._host = slurm.main_address if slurm else os.environ.get("MASTER_ADDR", "")
-        port = str(slurm.main_port) if slurm else os.environ.get("MASTER_PORT", "")
-        if port and not (port.isdecimal() and 0 < int(port) < 65536):
-            raise UsageError(f"MASTER_PORT={port}: a port is a number from 1 to 65535.")
-        self._port = int(port or 0)
-        if place.node_rank >= num_nodes and not place.is_started_outside:
-            raise UsageError(
-                f"NODE_RANK={place.node_rank}: with num_nodes={num_nodes} machines it is 0 to {num_nodes - 1}."
-            )
-        if not self._host or not self._port:
-            raise UsageError(
-                f"num_nodes={num_nodes}: set MASTER_ADDR and MASTER_PORT to the address of the first machine and a "
-                "free port of it, and NODE_RANK to 0, 1, ... on the machines; or let torchrun or Slurm's srun do that."
-            )
         turn = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         self._values = dict(values)
         names = [f"lightcase/{turn}/{name}" for name in ("folder", "seen", "closed", "left", "differs")]
@@ -177,3 +159,35 @@ class Rendezvous:
     def _store(self, *, is_first: bool) -> TCPStore:
         wait = timedelta(seconds=TURN_SECONDS)
         return TCPStore(self._host, self._port, is_master=is_first, timeout=wait, wait_for_workers=False)
+
+
+def _check_place(place: Place, num_nodes: int) -> None:
+    if place.is_started_outside:
+        return
+    if place.local_rank:
+        raise UsageError("LOCAL_RANK is set without RANK and WORLD_SIZE: whoever starts the processes sets them all.")
+    if place.node_rank >= num_nodes:
+        raise UsageError(f"NODE_RANK={place.node_rank}: with num_nodes={num_nodes} it is 0 to {num_nodes - 1}.")
+
+
+def _slurm_address() -> tuple[str, str]:
+    if os.environ.get("SLURM_JOB_NUM_NODES") == "1":  # names of nodes need not be those of hosts
+        os.environ.setdefault("MASTER_ADDR", "127.0.0.1")  # for the training as well
+    slurm = SLURMEnvironment()
+    return slurm.main_address, str(slurm.main_port)
+
+
+def _given_address(num_nodes: int) -> tuple[str, str]:
+    host, port = os.environ.get("MASTER_ADDR", ""), os.environ.get("MASTER_PORT", "")
+    if not host or not port:
+        raise UsageError(
+            f"num_nodes={num_nodes}: set MASTER_ADDR and MASTER_PORT to the address of the first machine and a free "
+            "port of it, and NODE_RANK to 0, 1, ... on the machines; or let torchrun or Slurm's srun do that."
+        )
+    return host, port
+
+
+def _checked_port(port: str) -> int:
+    if not (port.isascii() and port.isdecimal() and 0 < int(port) < 65536):
+        raise UsageError(f"MASTER_PORT={port}: a port is a number from 1 to 65535.")
+    return int(port)

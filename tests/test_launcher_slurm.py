@@ -15,6 +15,7 @@ import pytest
 from runner import folder_lock, slurm_jobs
 from runner.folder_lock import FolderLock, is_locked
 from runner.run_folder import RunFolder
+from runner.sweep.sweep_folder import SweepFolder
 from tests.slurm_cluster import Cluster, cluster, missing_programs
 from tests.sweep_samples import CONTAINERS, REPOSITORY, attempts, only_sweep, results, wait_until
 
@@ -103,6 +104,15 @@ def test_maps_in_parts(slurm: Cluster, tmp_path: Path) -> None:
     assert "the maps of" not in folder.log.read_text(encoding="utf-8")
 
 
+def owner_of_newest(sweep: SweepFolder) -> tuple[int, str] | None:
+    """Return the newest trial that runs, and the task of the array that runs it; None while it is starting."""
+    running = [number for number in sweep.started() - sweep.sealed().keys() if sweep.is_running(number)]
+    record = sweep.point(max(running, default=0)) / "environment.json"
+    if not running or not record.is_file():
+        return None
+    return max(running), json.loads(record.read_text())["variables"]["SLURM_ARRAY_TASK_ID"]
+
+
 def test_a_sweep_of_8_trials_whose_worker_is_killed(slurm: Cluster, tmp_path: Path) -> None:
     """Two jobs of one array share the trials; when one is killed with -9, the other does its trial as well."""
     axes = ["--sweep", "l_rate=1e-3,2e-3,3e-3,4e-3", "--different_seeds=2", "--sweep_metric=val_loss"]
@@ -112,8 +122,7 @@ def test_a_sweep_of_8_trials_whose_worker_is_killed(slurm: Cluster, tmp_path: Pa
     assert sweep.path == folder.path
     wait_until(lambda: len(sweep.sealed()) >= 1 and len(sweep.started()) >= 3)
     assert re.search(rf"{job}: 2 RUNNING$", slurm.program(tmp_path, "queue"), re.MULTILINE)
-    victim = max(number for number in sweep.started() - sweep.sealed().keys() if sweep.is_running(number))
-    owner = json.loads((sweep.point(victim) / "environment.json").read_text())["variables"]["SLURM_ARRAY_TASK_ID"]
+    victim, owner = wait_until(lambda: owner_of_newest(sweep))
     slurm("scancel", "--signal=KILL", f"{job}_{owner}")
     wait_until(lambda: slurm.state(job) in ("", "FAILED\nCOMPLETED", "COMPLETED\nFAILED", "FAILED", "COMPLETED"))
     found = results(sweep)

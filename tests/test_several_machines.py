@@ -164,7 +164,7 @@ def test_another_command_on_the_other_machine(machines: Machines, tmp_path: Path
     [
         ({"MASTER_PORT": "abc"}, "MASTER_PORT=abc: a port is a number from 1 to 65535"),
         ({"MASTER_PORT": "99999"}, "MASTER_PORT=99999: a port is a number from 1 to 65535"),
-        ({"NODE_RANK": "2"}, "NODE_RANK=2: with num_nodes=2 machines it is 0 to 1"),
+        ({"NODE_RANK": "2"}, "NODE_RANK=2: with num_nodes=2 it is 0 to 1"),
         ({"NODE_RANK": "one"}, "NODE_RANK=one: it must be a whole number"),
         ({"NODE_RANK": "1", "MASTER_ADDR": "no.such.host.invalid"}, "MASTER_ADDR=no.such.host.invalid: no such host"),
     ],
