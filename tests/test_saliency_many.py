@@ -91,7 +91,7 @@ def test_two_thousand_images(tmp_path: Path) -> None:
     argv = (f"--containers={CONTAINERS}", "--num_images=2000", "--saliency_shard_size=500")
     program = start(tmp_path, "--model=ManyImages", *argv)
     folder = wait_for(lambda: run_folder(tmp_path))
-    wait_for((folder / "saliency" / "maps" / "000000-000499.npz").is_file)
+    wait_for((folder / "saliency" / "maps" / "000500-000999.part").is_file)  # so the first file is done with
     program.send(signal.SIGKILL)
     program.wait()
     before = (folder / "saliency" / "maps" / "000000-000499.npz").stat().st_mtime_ns
