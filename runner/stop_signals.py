@@ -34,8 +34,13 @@ HURRY_SECONDS = 5.0
 WORDS_SECONDS = 2.0
 """How long writing down the reason may take then."""
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _NO_SIGNAL = b"\0"
+
+
+def stopping_signals() -> tuple[int, ...]:
+    """Return the signals that stop a run: not SIGHUP where ``nohup`` has this process ignore it."""
+    ignores_hangup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    return (signal.SIGINT, signal.SIGTERM, *(() if ignores_hangup else (signal.SIGHUP,)))
 
 
 def _say_nothing(state: str, reason: str) -> None:
@@ -70,7 +75,7 @@ class StopSignals:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        numbers = (*_SIGNALS, signal.SIGALRM)
+        numbers = (*stopping_signals(), signal.SIGALRM)
         before = {number: signal.getsignal(number) for number in numbers}
         on_stuck_before, self._on_stuck = self._on_stuck, on_stuck
         for number in numbers:
@@ -110,7 +115,7 @@ class StopSignals:
             numbers = os.read(reader, 1)
             if numbers == _NO_SIGNAL:
                 return
-            if numbers[0] in _SIGNALS:
+            if numbers[0] in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 count += 1
                 first = first or numbers[0]
                 seconds = LAST_SECONDS if count == 1 else HURRY_SECONDS

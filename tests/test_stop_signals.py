@@ -255,6 +255,20 @@ except KeyboardInterrupt:
     assert run(code)[0] == ["True", "not interrupted None", "interrupted 15 143 15", "True", "KeyboardInterrupt"]
 
 
+def test_what_nohup_started_outlives_its_terminal() -> None:
+    """The end of an SSH connection sends SIGHUP, which nohup has the program ignore; other signals stop it."""
+    code = """
+def work(stop):
+    kill(signal.SIGHUP)
+    print("goes on")
+    kill(signal.SIGTERM)
+outcome(work)
+"""
+    program = ["nohup", sys.executable, "-c", BEGIN + code]
+    done = subprocess.run(program, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.splitlines() == ["goes on", "interrupted 15 143 15"]
+
+
 def test_user_code_cannot_swallow_the_stop_by_accident() -> None:
     """The interruption is no Exception, so ``except Exception`` lets it through."""
     code = """

@@ -16,7 +16,7 @@ from runner.errors import RunInterrupted
 from runner.number_text import format_metrics, format_seconds
 from runner.run_folder import RunFolder
 from runner.shown import brief
-from runner.stop_signals import say
+from runner.stop_signals import say, stopping_signals
 from runner.sweep.objective_values import read_json
 from runner.sweep.point import EXIT_BUSY, EXIT_CANNOT_WRITE, EXIT_NO_SPACE, EXIT_SEALED
 from runner.sweep.queue_state import Queue, SweepState
@@ -246,8 +246,7 @@ class Supervisor:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        before = {number: signal.signal(number, self._handle) for number in numbers}
+        before = {number: signal.signal(number, self._handle) for number in stopping_signals()}
         try:
             yield
         finally:
