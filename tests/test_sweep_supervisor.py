@@ -94,6 +94,14 @@ def test_failures_are_told_apart(tmp_path: Path) -> None:
     assert attempts(sweep, 2) == 2  # what was completed is left alone
 
 
+def test_deaths_with_progress_do_not_count(tmp_path: Path) -> None:
+    """A trial that dies in each of its six epochs once gets to its end, from checkpoint to checkpoint."""
+    run(tmp_path, sweeping("--sweep", "mode=die each epoch", "--num_epochs=6"))
+    sweep = only_sweep(tmp_path)
+    assert states(sweep) == {0: "completed"}
+    assert attempts(sweep, 0) == 7
+
+
 SAYS_HOW = """
 import multiprocessing
 from runner import LightningContainer
