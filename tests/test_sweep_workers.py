@@ -95,7 +95,7 @@ class Tells(LightningContainer):
         from torch.utils.data import DataLoader
         devices = os.environ["CUDA_VISIBLE_DEVICES"]
         (Path({seen!r}) / devices).touch()
-        end = time.monotonic() + 100
+        end = time.monotonic() + 250
         while len(list(Path({seen!r}).iterdir())) < 2 and time.monotonic() < end:  # until the other has come as far
             time.sleep(0.01)
         Path("told.json").write_text(json.dumps(dict(
