@@ -42,6 +42,12 @@ def html_page(template: str, *, styles: Sequence[str], scripts: Sequence[str] = 
     )
 
 
+def compile_templates(*names: str) -> None:
+    """Compile templates, which takes longer than to make a page of them, for all processes that are forked later."""
+    for name in names:
+        _environment().get_template(name)
+
+
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
     """Return what compiles each template once."""

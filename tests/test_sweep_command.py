@@ -1,6 +1,7 @@
 """What the command line asks for: mistakes end in one line before anything is made; the same command means the same."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -121,6 +122,22 @@ def test_the_same_command_joins(sweep: Sweep) -> None:
     assert sweep(*GRID, "--enqueue", "--new") == 0
     assert len(sweeps()) == 4
     assert [each.sequence for each in sweeps()] == [1, 2, 3, 4]
+
+
+def test_other_code_makes_another_sweep(sweep: Sweep, capsys: pytest.CaptureFixture[str]) -> None:
+    """A container that was changed does not join what its old code ran, unless it is told to."""
+    shutil.copytree(CONTAINERS, "containers")
+    argv = ("--model=Sweeping", *GRID, "--enqueue")
+    assert main([*argv]) == main([*argv]) == 0
+    [folder] = sweeps()
+    with Path("containers/sweeping_parts.py").open("a") as file:
+        file.write("# changed\n")
+    assert main([*argv, f"--resume={folder.path}"]) == 2
+    assert "the code of the container has changed" in capsys.readouterr().err
+    assert main([f"--resume={folder.path}", "--enqueue"]) == 0
+    assert len(sweeps()) == 1
+    assert main([*argv]) == 0
+    assert len(sweeps()) == 2
 
 
 def test_configuration_files_are_frozen(sweep: Sweep) -> None:

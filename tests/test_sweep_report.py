@@ -228,6 +228,10 @@ class TestPage:
         assert "KeyError: 3" in page.text
         assert page.tags.count("details") == 2
 
+    def test_one_parameter_alone_has_no_importance(self) -> None:
+        assert "two or more parameters" in Page(sweep_report(replace(sweep(), varied=["l_rate"]))).text
+        assert "two or more parameters" not in Page(sweep_report(sweep())).text
+
     def test_neither_torch_nor_optuna_is_loaded(self) -> None:
         code = (
             "import sys, runner.sweep.report as r, runner.sweep.tables as t;"

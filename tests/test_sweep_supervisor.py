@@ -1,5 +1,6 @@
 """Supervisors and workers for real: what is killed, hangs, fails or is asked to stop."""
 
+import csv
 import json
 import multiprocessing
 import os
@@ -54,8 +55,16 @@ def test_a_grid_is_run_and_joined(tmp_path: Path) -> None:
         assert body["values"] == [pytest.approx((float(body["params"]["x"]) - 0.3) ** 2, rel=1e-5)]
         assert f"x: {body['params']['x']}" in (sweep.point(number) / "config.yaml").read_text()
         assert json.loads((sweep.point(number) / "status.json").read_text())["state"] == "completed"
-    for file in (sweep.table, sweep.summary, sweep.report):
-        assert file.stat().st_size > 100
+    rows = list(csv.DictReader(sweep.table.read_text().splitlines()))
+    assert [(row["number"], row["state"], row["x"], row["kind"], row["attempts"]) for row in rows] == [
+        (str(number), "completed", *body["params"].values(), "1") for number, body in results(sweep).items()
+    ]
+    for row, body in zip(rows, results(sweep).values(), strict=True):
+        assert {"score", "val_loss", "test_loss", "train_loss"} <= body["metrics"].keys()
+        assert {name: float(row[name]) for name in body["metrics"]} == body["metrics"]
+        assert float(row["seconds"]) > 0
+    assert json.loads(sweep.summary.read_text())["best_trials"] == [0]
+    assert "<svg" in sweep.report.read_text()
     before = fingerprints(sweep)
     again = run(tmp_path, argv)
     assert "4 completed of 4 trials" in again
@@ -83,6 +92,14 @@ def test_failures_are_told_apart(tmp_path: Path) -> None:
     run(tmp_path, [f"--resume={sweep.path}", "--retry_failed"], code=1)
     assert states(sweep) == {0: "failed", 1: "given_up", 2: "completed", 3: "failed", 4: "completed"}
     assert attempts(sweep, 2) == 2  # what was completed is left alone
+
+
+def test_deaths_with_progress_do_not_count(tmp_path: Path) -> None:
+    """A trial that dies in each of its six epochs once gets to its end, from checkpoint to checkpoint."""
+    run(tmp_path, sweeping("--sweep", "mode=die each epoch", "--num_epochs=6"))
+    sweep = only_sweep(tmp_path)
+    assert states(sweep) == {0: "completed"}
+    assert attempts(sweep, 0) == 7
 
 
 SAYS_HOW = """

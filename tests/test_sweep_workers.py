@@ -1,13 +1,17 @@
 """How the machine is divided among trials, and what a worker process is like."""
 
+import json
 import os
 import signal
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from runner.sweep import workers
 from runner.sweep.workers import make_slots, visible_gpus
+from tests.faults import programs, warm_children
+from tests.sweep_samples import only_sweep, results
 
 
 @pytest.fixture(autouse=True)
@@ -76,3 +80,67 @@ def test_a_process_that_is_gone_takes_signals() -> None:
 
     workers.send(Gone(), signal.SIGTERM)
     workers.send(Gone(), signal.SIGKILL)
+
+
+TELLS = """
+import json, multiprocessing, os, time
+from pathlib import Path
+from runner import LightningContainer
+
+READ_BY = os.getpid()
+
+class Tells(LightningContainer):
+    def create_model(self):
+        import torch
+        from torch.utils.data import DataLoader
+        devices = os.environ["CUDA_VISIBLE_DEVICES"]
+        (Path({seen!r}) / devices).touch()
+        end = time.monotonic() + 250
+        while len(list(Path({seen!r}).iterdir())) < 2 and time.monotonic() < end:  # until the other has come as far
+            time.sleep(0.01)
+        Path("told.json").write_text(json.dumps(dict(
+            devices=devices, seen=sorted(os.listdir({seen!r})), threads=torch.get_num_threads(),
+            variable=os.environ["OMP_NUM_THREADS"], process=os.getpid(), parent=os.getppid(), read_by=READ_BY,
+            is_daemon=multiprocessing.current_process().daemon, has_cuda_of_parent=torch.cuda._is_in_bad_fork(),
+            loaded=[int(each) for each in DataLoader(range(4), num_workers=2)],
+        )))
+        raise ValueError("told")
+"""
+
+
+def with_gpus(folder: Path) -> None:
+    """Let a program under test find a driver of NVIDIA's."""
+    workers.GPU_FOLDER = folder
+    warm_children.prepare(2)
+
+
+@pytest.mark.parametrize(("per_trial", "devices"), [(1, ["3", "GPU-5e"]), (2, ["3,GPU-5e", "7,8"])])
+def test_what_a_trial_finds(tmp_path: Path, per_trial: int, devices: list[str]) -> None:
+    """Side by side each sees its own GPUs, has its share of threads, and may load data with processes of its own.
+
+    A trial on one device is forked from a server that has neither read the container's code nor touched a GPU.
+    """
+    for name in ("containers", "seen", "driver"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "containers" / "tells.py").write_text(TELLS.format(seen=str(tmp_path / "seen")))
+    argv = ["--model=Tells", "--sweep", "l_rate=0.1,0.2", "--workers=2", f"--devices_per_trial={per_trial}"]
+    program = programs.start(
+        tmp_path, *argv, "--accelerator=cpu", first=partial(with_gpus, tmp_path / "driver"),
+        CUDA_VISIBLE_DEVICES="3,GPU-5e,7,8", OMP_NUM_THREADS="3",
+    )  # fmt: skip
+    assert program.wait(300) == 1
+    sweep = only_sweep(tmp_path)
+    assert [body["reason"] for body in results(sweep).values()] == ["ValueError: told"] * 2
+    told = [json.loads((sweep.point(number) / "told.json").read_text()) for number in range(2)]
+    assert sorted(each["devices"] for each in told) == devices
+    for each in told:
+        assert each["seen"] == devices
+        assert each["variable"] == "3"
+        assert each["threads"] == 3 or per_trial > 1  # fresh ones read the variable when they import torch
+        assert each["read_by"] == each["process"]
+        assert not each["is_daemon"]
+        assert not each["has_cuda_of_parent"]
+        assert each["loaded"] == [0, 1, 2, 3]
+    assert told[0]["process"] != told[1]["process"]
+    assert told[0]["parent"] == told[1]["parent"]
+    assert (told[0]["parent"] == program.pid) == (per_trial > 1)  # the others are forked from the server

@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 
 _MARK = b'<meta name="generator" content="Lightcase">'
 
+TEMPLATE, STYLES = "run_report.html", ("report.css", "run_report.css")
+"""What jinja2 makes the page of."""
+
 NOTEBOOK_HEIGHT = 640
 """Of the frame in a notebook, in pixels."""
 
@@ -126,8 +129,8 @@ def _page(record: RunRecord, values: Mapping[str, Any], *, is_whole: bool) -> st
         parts["commands"] = part("the commands", commands) or []
         parts["log"] = details.log(record)
     return html_page(
-        "run_report.html",
-        styles=["report.css", "run_report.css"],
+        TEMPLATE,
+        styles=STYLES,
         scripts=["run_report.js"],
         num_colors=NUM_COLORS,
         num_shades=NUM_SHADES,

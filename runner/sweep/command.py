@@ -136,7 +136,8 @@ def _work_on(queue: Queue, slots: Sequence[Slot], limits: Limits, request: Reque
     if not states and not queue.unreadable:
         print("There is nothing to do: all sweeps are done, paused or cancelled.")
     for state in states:
-        print(shown(state.folder.report))
+        if state.folder.report.is_file():
+            print(shown(state.folder.report))
     is_done = all(written) and all(map(_is_done, states)) and not (queue.unreadable and not states)
     return EXIT_DONE if is_done else EXIT_FAILED
 

@@ -60,18 +60,18 @@ class LiveTable:
         """Draw the table anew."""
         self._live.update(Group(*(self._table(state) for state in states if state.own or len(states) == 1)))
 
-    def _table(self, state: SweepState) -> Table:
+    def _table(self, state: SweepState) -> Group:
         objective = state.plan.objectives[0].metric if state.plan.objectives else ""
         varied = state.plan.varied
-        caption = "  ·  ".join(filter(None, [counts(state), best_so_far(state), state.control.paused]))
-        table = Table(title=state.folder.name, caption=printable(caption, 200), title_justify="left", expand=False)
+        table = Table(title=state.folder.name, title_justify="left", expand=False)
         for name in ("trial", *varied, "epoch", objective or "phase", "left"):
             table.add_column(printable(name, 24), no_wrap=True, overflow="ellipsis")
         for number in sorted(state.own)[:MAX_ROWS]:
             table.add_row(*map(Text, self._row(state, number, varied, objective)))
         if len(state.own) > MAX_ROWS:
             table.add_row(Text(f"and {len(state.own) - MAX_ROWS} more"))
-        return table
+        caption = "  ·  ".join(filter(None, [counts(state), best_so_far(state), state.control.paused]))
+        return Group(table, Text(printable(caption, 200), style="dim"))  # a caption of the table is as narrow as that
 
     def _row(self, state: SweepState, number: int, varied: Sequence[str], objective: str) -> list[str]:
         folder = RunFolder(state.folder.point(number))

@@ -151,6 +151,8 @@ def _pictures(view: SweepView) -> dict[str, Any]:
 
 
 def _importance(view: SweepView) -> dict[str, float] | None:
+    if len(view.varied) < 2:  # it would have all, and the import of scikit-learn takes a second
+        return None
     metric = next(iter(pictures.shown_metrics(view)), "")
     completed = [trial for trial in view.trials if trial.state == trials.COMPLETED]
     measured = [(trial, metrics_of(trial, view.objectives).get(metric, math.nan)) for trial in completed]

@@ -33,7 +33,8 @@ direction: minimize
 PRUNERS = {
     "none": "",
     "median": "pruner: {name: median, n_startup_trials: 4}",
-    "asha": "pruner: {name: asha, min_resource: 2, reduction_factor: 2}",
+    "asha": "pruner: {name: asha}",
+    "late asha": "pruner: {name: asha, min_resource: 2, reduction_factor: 2}",
     "hyperband": "pruner: {name: hyperband, min_resource: 1, reduction_factor: 3}",
 }
 

@@ -14,7 +14,7 @@ class Sweeping(LightningContainer):
     sizes = param.List(default=[1], item_type=int, doc="Without effect.")
     mode = param.Selector(
         default="",
-        objects=["", "raise", "die", "die once", "hang", "nan", "leave", "exit", "close", "thread"],
+        objects=["", "raise", "die", "die once", "die each epoch", "hang", "nan", "leave", "exit", "close", "thread"],
         doc="How to misbehave.",
     )
     pause = param.Number(default=0.0, bounds=(0, None), doc="Seconds that each step sleeps.")
