@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import time
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -284,7 +285,29 @@ class TestSizeAndChoice:
         index.write_text(index.read_text().replace("maps/000001.npz", "../../000001.npz"))
         text = report_page(folder, {})
         assert text.count('class="tile') == 1
-        assert "1 maps cannot be read: image 1." in Page(text).text
+        assert "1 map cannot be read: image 1." in Page(text).text
+
+    @pytest.mark.parametrize("indexed", [True, False])
+    def test_small_files_that_claim_to_hold_much_are_one_sentence(self, tmp_path: Path, indexed: bool) -> None:
+        """Of a folder that somebody else made: 50 GB, a picture too large to be drawn, too many targets."""
+        folder = make_run(tmp_path / "run", num_images=0)
+        make_maps(SaliencyFolder(folder.saliency), 5)
+        maps = folder.saliency / "maps"
+        with zipfile.ZipFile(maps / "000001.npz", "a") as archive, archive.open("more.npy", "w") as entry:
+            entry.write(bytes(1000))
+        with zipfile.ZipFile(maps / "000001.npz", "a") as archive:
+            archive.getinfo("more.npy").file_size = 50 * 10**9
+            archive.comment = b"the table of contents is written anew"
+        with np.load(maps / "000002.npz") as arrays:
+            np.savez_compressed(maps / "000002.npz", **{**arrays, "maps": np.zeros((1, 6000, 6000), np.float16)})
+        with np.load(maps / "000003.npz") as arrays:
+            np.savez_compressed(maps / "000003.npz", **{**arrays, "targets": np.ones(20_000, int)})
+        if not indexed:
+            (folder.saliency / "index.csv").unlink()
+        text = report_page(folder, {})
+        assert text.count('class="tile') == 2
+        said = "3 maps cannot be read: image 1, 2, 3. Missing, damaged, or larger than the 537 MB that are read of one"
+        assert (said in Page(text).text) == indexed
 
 
 class TestTiles:
