@@ -20,6 +20,7 @@ from runner.axes import count_axis
 from runner.experiment import RunResult
 from runner.reports.charts import MOST_POINTS, Series, line_chart
 from runner.reports.chosen_maps import MOST_IMAGES
+from runner.reports.curves import curves
 from runner.reports.head import cards
 from runner.reports.log_records import LogRecord, read_log, users_part
 from runner.reports.page import (
@@ -493,6 +494,32 @@ def test_measures_have_one_card_each(tmp_path: Path) -> None:
     assert "test_loss" in titles
     assert not {"ece", "test_acc"} & set(titles)
     assert len(titles) == len(set(titles))
+
+
+def test_cards_of_the_maps(tmp_path: Path) -> None:
+    """How often the peak lies in the truth, and both curves beside those of a random order."""
+    folder = make_run(tmp_path / "run", num_images=0)
+    measures = {"peak_in_truth": 0.875, "insertion_auc": 0.6, "random_insertion_auc": 0.2}
+    write(folder.results, folder.read_results() | {"saliency": {"metrics": measures}})
+    found = {card.name: (card.value, card.note) for card in cards(RunRecord(folder))}
+    assert found["saliency on target"] == ("87.5 %", "peak inside the known truth")
+    assert found["insertion"] == ("0.6", "random order 0.2; higher is better")
+    assert "deletion" not in found
+    folder.results.write_text("{}")
+    assert not {"saliency on target", "insertion"} & {card.name for card in cards(RunRecord(folder))}
+
+
+def test_every_metric_has_a_line_and_the_best_epoch_a_mark(tmp_path: Path) -> None:
+    """Those of training and validation in one chart, learning rates in the last one."""
+    folder = make_run(tmp_path / "run", num_images=0)
+    rows = [f"{epoch},{10 * epoch},0.1,0.2,0.3,{10.0**-epoch}" for epoch in range(5)]
+    folder.metrics.write_text("\n".join(["epoch,step,l_rate,train_loss,val_loss,dice", *rows]) + "\n")
+    found = curves(RunRecord(folder))
+    assert [chart.title for chart in found["charts"]] == ["loss", "dice", "l_rate"]
+    assert [chart.svg.count('class="mark"') for chart in found["charts"]] == [1, 1, 1]
+    assert [len(chart.legend) for chart in found["charts"]] == [2, 1, 1]
+    assert found["left_out"] == 0
+    assert "The dashed line is the best epoch, 3, by val_loss." in page_of(folder).text
 
 
 def test_in_a_notebook_it_is_a_frame_of_its_own(folder: RunFolder) -> None:
