@@ -93,6 +93,28 @@ def test_a_flipped_bit_is_found(tmp_path: Path) -> None:
         StoredImage(path).contents()
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"",
+        b"{'descr': '<f4', 'fortran_order': False, 'shape': (3,",
+        b"{'descr: '<f4', 'fortran_order': False, 'shape': (3, 64)< }    (   ",
+        b"\n  {}\n {}",
+        b"{'descr': '|O', 'fortran_order': False, 'shape': (1,)}",
+        b"{'descr': '<f4', 'fortran_order': False, 'shape': (10000000000,)}",
+        b"{'descr': '<f4', 'fortran_order': False, 'shape': (-2,)}",
+        b"(" * 300,
+    ],
+)
+def test_heads_that_numpy_stumbles_over(tmp_path: Path, head: bytes) -> None:
+    """Are damage like any other, whatever numpy raises."""
+    path = tmp_path / "000000.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("maps.npy", b"\x93NUMPY\1\0" + len(head).to_bytes(2, "little") + head + bytes(100))
+    with pytest.raises(DAMAGED):
+        StoredImage(path).entries()
+
+
 def stored_npz() -> bytes:
     file = io.BytesIO()
     np.savez(file, maps=np.arange(3, dtype=np.int16))

@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, Any, NamedTuple
 
 import numpy as np
@@ -31,6 +32,7 @@ Array = NDArray[Any]
 
 DAMAGED = (
     OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, RuntimeError, zipfile.BadZipFile, zlib.error,
+    SyntaxError, TokenError,
 )  # fmt: skip
 """What numpy raises for files that are not whole."""
 
