@@ -17,6 +17,16 @@ if TYPE_CHECKING:
     from runner.images import ImageTable
 
 
+_NEEDED = {
+    "monai": {"monai": "pip install monai"},
+    "timm": dict.fromkeys(
+        ("timm", "torchvision"),
+        "pip install timm torchvision, from the index that pytorch.org names for your torch; others break Lightning",
+    ),
+}
+"""Packages that the networks of a package take, and how to get them."""
+
+
 class ImageClassifier(LightningContainer):
     """Tell classes of images apart: PNG, JPEG, TIFF, DICOM and NIfTI files, with labels in a CSV file or as folders.
 
@@ -161,8 +171,9 @@ class ImageClassifier(LightningContainer):
         package, separator, name = self.architecture.partition("/")
         if self.architecture != "small" and not (package in ("timm", "monai") and separator and name):
             raise ValueError(f"architecture: small, timm/NAME or monai/NAME, not {self.architecture!r}.")
-        if package != "small" and find_spec(package) is None:
-            raise ValueError(f"architecture={self.architecture} needs {package}: pip install {package}")
+        for needed, how in _NEEDED.get(package, {}).items():
+            if find_spec(needed) is None:
+                raise ValueError(f"architecture={self.architecture} needs {needed}: {how}")
         if self.pretrained and package != "timm":
             raise ValueError(f"pretrained: there are trained weights for timm/NAME, not for {self.architecture}.")
 

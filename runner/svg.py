@@ -127,7 +127,8 @@ class Frame:
         for place, label in spaced(self.x.ticks, lambda each: cell_len(each) * LETTER + 8, across):
             x = self.at(place, 0)[0]
             parts.append(line((x, floor), (x, floor + 4), "axis"))
-            parts.append(text((x, floor + 16), label, "tick", "middle"))
+            middle = min(x, self.width - 2 - cell_len(label) * LETTER / 2)  # or the picture's edge would cut it
+            parts.append(text((middle, floor + 16), label, "tick", "middle"))
         return [*parts, line((self.left, floor), (end, floor), "axis")]
 
 

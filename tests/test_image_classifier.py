@@ -299,11 +299,21 @@ def test_a_folder_is_needed(tmp_path: Path) -> None:
         run(ImageClassifier, local_dataset=tmp_path / "no_folder", output_to=tmp_path, quiet=True)
 
 
-def test_packages_that_are_not_there(few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Are named before the run."""
-    monkeypatch.setattr("containers.image_classifier.find_spec", lambda name: None)
-    with pytest.raises(ValueError, match="architecture=timm/resnet18 needs timm: pip install timm"):
-        make(few, architecture="timm/resnet18")
+@pytest.mark.parametrize(
+    ("architecture", "installed", "words"),
+    [
+        ("timm/resnet18", set(), "needs timm: pip install timm torchvision, from the index that pytorch.org names"),
+        ("timm/resnet18", {"timm"}, "needs torchvision: pip install timm torchvision, from the index"),
+        ("monai/resnet18", {"timm", "torchvision"}, "needs monai: pip install monai"),
+    ],
+)
+def test_packages_that_are_not_there(
+    few: Path, monkeypatch: pytest.MonkeyPatch, architecture: str, installed: set[str], words: str
+) -> None:
+    """Are named before the run, with what else they take."""
+    monkeypatch.setattr("containers.image_classifier.find_spec", lambda name: name in installed or None)
+    with pytest.raises(ValueError, match=f"architecture={architecture} {words}"):
+        make(few, architecture=architecture)
 
 
 # --- parts ---------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import time
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from runner.axes import count_axis
 from runner.experiment import RunResult
 from runner.reports.charts import MOST_POINTS, Series, line_chart
 from runner.reports.chosen_maps import MOST_IMAGES
+from runner.reports.curves import curves
 from runner.reports.head import cards
 from runner.reports.log_records import LogRecord, read_log, users_part
 from runner.reports.page import (
@@ -284,7 +286,29 @@ class TestSizeAndChoice:
         index.write_text(index.read_text().replace("maps/000001.npz", "../../000001.npz"))
         text = report_page(folder, {})
         assert text.count('class="tile') == 1
-        assert "1 maps cannot be read: image 1." in Page(text).text
+        assert "1 map cannot be read: image 1." in Page(text).text
+
+    @pytest.mark.parametrize("indexed", [True, False])
+    def test_small_files_that_claim_to_hold_much_are_one_sentence(self, tmp_path: Path, indexed: bool) -> None:
+        """Of a folder that somebody else made: 50 GB, a picture too large to be drawn, too many targets."""
+        folder = make_run(tmp_path / "run", num_images=0)
+        make_maps(SaliencyFolder(folder.saliency), 5)
+        maps = folder.saliency / "maps"
+        with zipfile.ZipFile(maps / "000001.npz", "a") as archive, archive.open("more.npy", "w") as entry:
+            entry.write(bytes(1000))
+        with zipfile.ZipFile(maps / "000001.npz", "a") as archive:
+            archive.getinfo("more.npy").file_size = 50 * 10**9
+            archive.comment = b"the table of contents is written anew"
+        with np.load(maps / "000002.npz") as arrays:
+            np.savez_compressed(maps / "000002.npz", **{**arrays, "maps": np.zeros((1, 6000, 6000), np.float16)})
+        with np.load(maps / "000003.npz") as arrays:
+            np.savez_compressed(maps / "000003.npz", **{**arrays, "targets": np.ones(20_000, int)})
+        if not indexed:
+            (folder.saliency / "index.csv").unlink()
+        text = report_page(folder, {})
+        assert text.count('class="tile') == 2
+        said = "3 maps cannot be read: image 1, 2, 3. Missing, damaged, or larger than the 537 MB that are read of one"
+        assert (said in Page(text).text) == indexed
 
 
 class TestTiles:
@@ -470,6 +494,32 @@ def test_measures_have_one_card_each(tmp_path: Path) -> None:
     assert "test_loss" in titles
     assert not {"ece", "test_acc"} & set(titles)
     assert len(titles) == len(set(titles))
+
+
+def test_cards_of_the_maps(tmp_path: Path) -> None:
+    """How often the peak lies in the truth, and both curves beside those of a random order."""
+    folder = make_run(tmp_path / "run", num_images=0)
+    measures = {"peak_in_truth": 0.875, "insertion_auc": 0.6, "random_insertion_auc": 0.2}
+    write(folder.results, folder.read_results() | {"saliency": {"metrics": measures}})
+    found = {card.name: (card.value, card.note) for card in cards(RunRecord(folder))}
+    assert found["saliency on target"] == ("87.5 %", "peak inside the known truth")
+    assert found["insertion"] == ("0.6", "random order 0.2; higher is better")
+    assert "deletion" not in found
+    folder.results.write_text("{}")
+    assert not {"saliency on target", "insertion"} & {card.name for card in cards(RunRecord(folder))}
+
+
+def test_every_metric_has_a_line_and_the_best_epoch_a_mark(tmp_path: Path) -> None:
+    """Those of training and validation in one chart, learning rates in the last one."""
+    folder = make_run(tmp_path / "run", num_images=0)
+    rows = [f"{epoch},{10 * epoch},0.1,0.2,0.3,{10.0**-epoch}" for epoch in range(5)]
+    folder.metrics.write_text("\n".join(["epoch,step,l_rate,train_loss,val_loss,dice", *rows]) + "\n")
+    found = curves(RunRecord(folder))
+    assert [chart.title for chart in found["charts"]] == ["loss", "dice", "l_rate"]
+    assert [chart.svg.count('class="mark"') for chart in found["charts"]] == [1, 1, 1]
+    assert [len(chart.legend) for chart in found["charts"]] == [2, 1, 1]
+    assert found["left_out"] == 0
+    assert "The dashed line is the best epoch, 3, by val_loss." in page_of(folder).text
 
 
 def test_in_a_notebook_it_is_a_frame_of_its_own(folder: RunFolder) -> None:

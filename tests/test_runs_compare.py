@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from runner.browser.code_diff import code_diff
@@ -16,6 +17,8 @@ from runner.browser.compare_page import compare_page
 from runner.browser.comparison import compare
 from runner.cli import main
 from runner.run_folder import RunFolder
+from runner.saliency.explanation import Explanation, scaled_maps
+from runner.saliency.storage import SaliencyFolder
 from tests.run_samples import make_run
 
 EVIL = "<script>alert(1)</script>\"'\x1b[2J"
@@ -92,6 +95,30 @@ def test_the_page(outputs: Path) -> None:
     assert "1 maps with the same index are of different images" in page
     assert page.count('class="line r0"') == 1
     assert page.count('class="line r1"') == 1
+
+
+def test_images_that_share_a_file(tmp_path: Path) -> None:
+    """With --saliency_shard_size images are told apart, and found again, all the same."""
+    outputs = tmp_path / "outputs"
+    for number, shard_size in enumerate((1, 2, 64)):
+        folder = RunFolder(make_run(outputs, f"Model{number}", sealed=False))
+        maps = SaliencyFolder(folder.saliency, shard_size)
+        maps.open({})
+        explanations = []
+        for index in range(3):
+            image = np.full((1, 8, 8), 0.1 * index + (0.5 if index == number == 2 else 0), np.float32)
+            found = scaled_maps(np.linspace(0, 1 + number, 64).reshape(1, 8, 8))
+            values = {"index": index, "image": image, "targets": np.array([0]), "scores": np.array([0.8], np.float32)}
+            explanations.append(Explanation(**values, **found._asdict()))  # type: ignore[arg-type]
+            maps.write(explanations[-1])
+        maps.seal()
+        maps.write_index(explanations)
+        for index in range(3):
+            (folder.saliency / "overlays" / f"{index:06d}.png").write_bytes(png(100))
+    page = compare_page(compare(sorted(outputs.glob("2*")), outputs))
+    assert page.count("data:image/png;base64,") == 2 * 3
+    assert "1 maps with the same index are of different images" in page
+    assert page.count("strength 3") == 2
 
 
 def test_where_the_page_goes(outputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ import getpass
 import gzip
 import json
 import os
+import tracemalloc
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runner.browser.packed_files import CannotUnpackError, pieces_of
 from runner.browser.private_words import PrivateWords
 from runner.cli import main
 from runner.folder_lock import FolderLock
@@ -210,6 +212,41 @@ def test_files_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     assert (found / "table.tsv").read_text() == "a\t<path>/p1.png\tPATH=<path>/bin:<path>/bin\n"
     assert (found / "page.html").read_text() == "<td>&lt;path&gt;/p1.png</td><br/><p>a/b</p>"
     assert not any(b"Klinik" in each.read_bytes() for each in found.rglob("*") if each.is_file())
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_what_would_fill_the_memory_is_not_looked_into(tmp_path: Path, method: int) -> None:
+    """A small file that says that it is smaller still, packed in a way of which zipfile can only unpack all at once."""
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", method) as archive, archive.open("zeros", "w") as entry:
+        for _ in range(100):
+            entry.write(bytes(2**20))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.getinfo("zeros").file_size = 1000
+        archive.comment = b"the table of contents is written anew"
+    tracemalloc.start()
+    try:
+        with pytest.raises(CannotUnpackError):
+            list(pieces_of(path))
+        assert tracemalloc.get_traced_memory()[1] < 50 * 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def test_maps_of_many_images_are_not_looked_into(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Their numbers say nothing of this machine, however many they are."""
+    monkeypatch.chdir(tmp_path)
+    path = make_run(tmp_path / "outputs", sealed=False)
+    (path / "saliency" / "maps").mkdir(parents=True)
+    for name in ("000000-000063.npz", "000064.npz", "others.npz"):
+        np.savez_compressed(path / "saliency" / "maps" / name, maps=np.zeros(10))
+    seal_run(RunFolder(path))
+    monkeypatch.setattr("runner.browser.packed_files._MOST", 10)
+    assert main(["runs", "export", "latest", "run.zip"]) == 0
+    [left_out, _] = capsys.readouterr().out.splitlines()
+    assert left_out.endswith(": saliency/maps/others.npz")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from runner.axes import count_axis, number_axis
 from runner.browser.comparison import Comparison
@@ -42,6 +42,14 @@ class _Map:
     data: str
     """The PNG, in base 64."""
     caption: str
+
+
+class _Row(NamedTuple):
+    """What is known of an image."""
+
+    caption: str = ""
+    file: str = ""
+    """Where its maps lie, as it stands in the table."""
 
 
 def compare_page(comparison: Comparison) -> str:
@@ -147,12 +155,13 @@ def _maps(folders: Sequence[RunFolder], letters: Sequence[str]) -> tuple[list[tu
     pictures = [_pictures(folder) for folder in folders]
     counts = {index: sum(index in each for each in pictures) for each in pictures for index in each}
     shared = sorted(index for index, count in counts.items() if count > 1)
-    captions = [_captions(folder) for folder in folders]
+    tables = [_table(folder) for folder in folders]
     found: list[tuple[int, list[_Map]]] = []
     num_other, size = 0, 0
     for index in shared:
         having = [place for place in range(len(folders)) if index in pictures[place]]
-        images = {_identity(folders[place], index) for place in having}
+        rows = {place: tables[place].get(index, _Row()) for place in having}
+        images = {_identity(folders[place], index, rows[place].file) for place in having}
         if len(images) > 1:
             num_other += 1
             continue
@@ -161,7 +170,7 @@ def _maps(folders: Sequence[RunFolder], letters: Sequence[str]) -> tuple[list[tu
         if size > MOST_BYTES or (len(found) + 1) * len(folders) > MOST_PICTURES:
             break
         maps = [
-            _Map(letters[place], base64.b64encode(content).decode(), captions[place].get(index, ""))
+            _Map(letters[place], base64.b64encode(content).decode(), rows[place].caption)
             for place, content in zip(having, contents, strict=True)
             if content.startswith(_PNG)
         ]
@@ -182,23 +191,25 @@ def _content(picture: Path) -> bytes:
         return b""
 
 
-def _identity(folder: RunFolder, index: int) -> int | None:
-    """Return the checksum of the image's pixels that lies beside its map; None where it has no file of its own."""
+def _identity(folder: RunFolder, index: int, file: str) -> int | None:
+    """Return the checksum of the image's pixels that lies beside its map in *file*; None where it cannot be read."""
+    path = folder.saliency / "maps" / (Path(file).name or f"{index:06d}.npz")
     try:
-        with open_file(folder.saliency / "maps" / f"{index:06d}.npz") as file, zipfile.ZipFile(file) as archive:
-            return archive.getinfo("image.npy").CRC
+        with open_file(path) as opened, zipfile.ZipFile(opened) as archive:
+            return archive.getinfo(f"{index:06d}/image.npy" if "-" in path.stem else "image.npy").CRC
     except (OSError, ValueError, KeyError, NotImplementedError, zipfile.BadZipFile):
         return None
 
 
-def _captions(folder: RunFolder) -> dict[int, str]:
+def _table(folder: RunFolder) -> dict[int, _Row]:
     """Return what index.csv says of each image; the first of its maps counts."""
     try:
         text = io.StringIO(read_text(folder.saliency / "index.csv", MOST_OF_TABLE), newline="")
-        return dict(reversed([(int(row["index"]), caption) for row in islice(rows_of(csv.DictReader(text)), MOST_ROWS)
-                              for caption in [" ".join(_words(row))]]))  # fmt: skip
+        rows = islice(rows_of(csv.DictReader(text)), MOST_ROWS)
+        found = [(int(row["index"]), _Row(" ".join(_words(row)), row.get("file") or "")) for row in rows]
     except (OSError, ValueError, KeyError, TypeError):
         return {}
+    return dict(reversed(found))
 
 
 def _words(row: Mapping[str, str]) -> Iterator[str]:

@@ -30,6 +30,7 @@ _SUFFIXES_OF_TEXT = frozenset({".yaml", ".json", ".log", ".csv", ".txt", ".diff"
 _PACKED = frozenset({".png", ".npz", ".ckpt", ".zip", ".gz", ".jpg"})
 _STAND_INS = re.compile("<(path|run|site-packages)>")
 _NO_TEXT = re.compile(r"[\0-\x06\x0e-\x1a]")
+_MAPS = re.compile(r"[0-9]+(-[0-9]+)?\.npz")
 _CHUNK = 2**20
 _REMOTE = re.compile(r'("remote": )"[^"]*"')
 
@@ -212,7 +213,7 @@ def _text(path: Path) -> str | None:
 
 def _is_own_map(folder: RunFolder, path: Path) -> bool:
     """Tell whether a file is numbers of a saliency map and no more."""
-    return path.parent == folder.saliency / "maps" and path.suffix == ".npz" and path.stem.isdecimal()
+    return path.parent == folder.saliency / "maps" and _MAPS.fullmatch(path.name) is not None
 
 
 def _holds(path: Path, words: PrivateWords) -> bool:

@@ -59,6 +59,8 @@ def _members(path: Path) -> Iterator[bytes]:
         packed = [each for each in archive.infolist() if each.compress_type != zipfile.ZIP_STORED]
         if sum(each.file_size for each in packed) > _MOST:
             raise CannotUnpackError("there is too much in it")
+        if any(each.compress_type != zipfile.ZIP_DEFLATED for each in packed):
+            raise CannotUnpackError("its kind is not known")  # zipfile unpacks those at once, however long they get
         for each in packed:
             with archive.open(each) as unpacked:
                 yield from _pieces(unpacked, _MOST)

@@ -15,7 +15,7 @@ import numpy as np
 
 from runner.foreign_files import MOST_OF_TABLE, MOST_ROWS, open_file, rows_of
 from runner.reports.record import number_or_nan
-from runner.saliency.explanation import OK
+from runner.saliency.explanation import OK, Explanation
 from runner.saliency.index_table import MEASURES, index_rows
 from runner.saliency.map_files import DAMAGED, StoredImage, files_of_images, images_in
 from runner.saliency.pictures import full_color
@@ -23,6 +23,12 @@ from runner.saliency.storage import SaliencyFolder
 
 MOST_IMAGES = 64
 """In the gallery."""
+
+MOST_BYTES = 2**29
+"""Of one image and its maps, unpacked; pictures of them take several times that in memory."""
+
+_MOST_PIXELS, _MOST_TARGETS = 2**25, 10_000
+"""Of one picture or slice, and of one image."""
 
 WEAK = 0.1
 """A map with less than this share of the strength that has the full colour is called weak."""
@@ -49,13 +55,13 @@ class MapRow:
     numbers: Mapping[str, float]
     """The measures of the map that there are."""
 
-    def stored(self, folder: SaliencyFolder) -> StoredImage:
-        """Return where the maps lie; whatever the table says, nothing outside of *folder* is opened.
+    def explanation(self, folder: SaliencyFolder) -> Explanation:
+        """Return the image and its maps; whatever the table says, nothing outside of *folder* is opened.
 
         Raises:
-            Exception: one of ``DAMAGED``.
+            Exception: one of ``DAMAGED``, also for more than can be shown.
         """
-        return images_in(folder.maps / Path(self.file).name)[self.index]
+        return _read(images_in(folder.maps / Path(self.file).name)[self.index])
 
     @property
     def is_wrong(self) -> bool:
@@ -164,10 +170,17 @@ def _rows_of_maps(folder: SaliencyFolder) -> tuple[list[MapRow], int]:
     for place in _spread(len(indices), MOST_IMAGES):
         found = stored[indices[place]]
         with suppress(*DAMAGED):
-            rows += [
-                _row({k: str(v) for k, v in row.items()}) for row in index_rows(found.explanation(), found.file.name)
-            ]
+            rows += [_row({k: str(v) for k, v in row.items()}) for row in index_rows(_read(found), found.file.name)]
     return _main_rows(rows), len(stored)
+
+
+def _read(stored: StoredImage) -> Explanation:
+    """Return an image that anybody may have made, and that may therefore be far larger than its file."""
+    found = stored.explanation(MOST_BYTES)
+    pictures = [each for each in (found.image, found.maps, found.truth) if each is not None]
+    if max(math.prod(each.shape[-2:]) for each in pictures) > _MOST_PIXELS or len(found.targets) > _MOST_TARGETS:
+        raise ValueError("too large to be shown")
+    return found
 
 
 def _spread(length: int, most: int) -> list[int]:

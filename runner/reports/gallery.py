@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from runner.foreign_files import read_bytes
-from runner.reports.chosen_maps import MapRow, choose, full_strength, read_rows
+from runner.reports.chosen_maps import MOST_BYTES, MapRow, choose, full_strength, read_rows
 from runner.reports.map_checks import map_checks
 from runner.reports.record import RunRecord, mapping
 from runner.reports.thumbnails import Thumbnail, thumbnail
@@ -76,7 +76,7 @@ def gallery(record: RunRecord) -> dict[str, Any] | None:
     tiles, damaged = [], []
     for row in chosen:
         try:
-            explanation = row.stored(folder).explanation()
+            explanation = row.explanation(folder)
             tiles.append(_tile(record, row, explanation, full))
         except (*DAMAGED, IndexError, ArithmeticError, MemoryError):
             damaged.append(row.index)
@@ -88,6 +88,7 @@ def gallery(record: RunRecord) -> dict[str, Any] | None:
         "total": total,
         "how": how or ("evenly spread" if total > len(rows) else ""),
         "damaged": damaged,
+        "most": f"{MOST_BYTES / 1e6:.0f} MB",
         "failures": [f"image {each.index}: {each}" for each in failures[:SHOWN_FAILURES]],
         "num_failed": len(failures),
         "num_flagged": sum(row.flag != OK for row in rows),

@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, Any, NamedTuple
 
 import numpy as np
@@ -31,6 +32,7 @@ Array = NDArray[Any]
 
 DAMAGED = (
     OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, RuntimeError, zipfile.BadZipFile, zlib.error,
+    SyntaxError, TokenError,
 )  # fmt: skip
 """What numpy raises for files that are not whole."""
 
@@ -50,34 +52,46 @@ class StoredImage(NamedTuple):
     record: journal.Record | None = None
     """Its place, where *file* is a journal."""
 
-    def contents(self) -> dict[str, bytes]:
+    def contents(self, most: int | None = None) -> dict[str, bytes]:
         """Return the arrays of the image as npy files.
 
+        Args:
+            most: How many bytes they may have together; what somebody else packed may unpack to a thousand times its
+                size.
+
         Raises:
-            Exception: one of ``DAMAGED``, if the file is missing, damaged, or holds something else.
+            Exception: one of ``DAMAGED``, if the file is missing, damaged, too large, or holds something else.
         """
         if self.record is not None:
             with zipfile.ZipFile(io.BytesIO(self.record.read(self.file))) as archive:
-                return {name.removesuffix(_NPY): archive.read(name) for name in archive.namelist()}
-        opened = _opened(self.file)
-        names = opened.names[self.prefix] if self.prefix else opened.archive.namelist()
-        return {name.removeprefix(self.prefix).removesuffix(_NPY): opened.archive.read(name) for name in names}
+                found = _unpacked(archive, archive.namelist(), most)
+        else:
+            opened = _opened(self.file)
+            names = opened.names[self.prefix] if self.prefix else opened.archive.namelist()
+            found = _unpacked(opened.archive, names, most)
+        return {name.removeprefix(self.prefix).removesuffix(_NPY): content for name, content in found.items()}
 
-    def entries(self) -> dict[str, Array]:
+    def entries(self, most: int | None = None) -> dict[str, Array]:
         """Return the arrays of the image.
 
+        Args:
+            most: As above.
+
         Raises:
             Exception: one of ``DAMAGED``, as above.
         """
-        return {name: _array(content) for name, content in self.contents().items()}
+        return {name: _array(content) for name, content in self.contents(most).items()}
 
-    def explanation(self) -> Explanation:
+    def explanation(self, most: int | None = None) -> Explanation:
         """Return the image as it was written, but for its precision.
 
+        Args:
+            most: As above.
+
         Raises:
             Exception: one of ``DAMAGED``, as above.
         """
-        values: dict[str, Any] = self.entries()
+        values: dict[str, Any] = self.entries(most)
         measures = {
             name.removeprefix(_MEASURES): values.pop(name) for name in list(values) if name.startswith(_MEASURES)
         }
@@ -170,6 +184,22 @@ def _npy(array: Array) -> bytes:
     file = io.BytesIO()
     np.lib.format.write_array(file, array, allow_pickle=False)
     return file.getvalue()
+
+
+def _unpacked(archive: zipfile.ZipFile, names: Iterable[str], most: int | None) -> dict[str, bytes]:
+    """Return entries of an npz, each as long as the table of contents says and no longer."""
+    entries = [archive.getinfo(name) for name in names]
+    if most is not None and sum(each.file_size for each in entries) > most:
+        raise ValueError(f"larger than the {most / 1e6:.0f} MB that are read of it")
+    if any(each.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for each in entries):
+        raise ValueError(
+            "packed in another way than numpy does"
+        )  # zipfile unpacks those at once, however long they get
+    found = {}
+    for each in entries:
+        with archive.open(each) as file:
+            found[each.filename] = file.read(each.file_size)
+    return found
 
 
 def _array(content: bytes) -> Array:
