@@ -192,9 +192,8 @@ def _unpacked(archive: zipfile.ZipFile, names: Iterable[str], most: int | None) 
     if most is not None and sum(each.file_size for each in entries) > most:
         raise ValueError(f"larger than the {most / 1e6:.0f} MB that are read of it")
     if any(each.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for each in entries):
-        raise ValueError(
-            "packed in another way than numpy does"
-        )  # zipfile unpacks those at once, however long they get
+        # zipfile unpacks those at once, however long they get
+        raise ValueError("packed in another way than numpy does")
     found = {}
     for each in entries:
         with archive.open(each) as file:
