@@ -15,9 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.cli import main
+from runner.command_line import Override
 from runner.errors import RunFailedError, UsageError
+from runner.launcher import command
 from runner.launcher.job import RunJob
 from runner.launcher.options import LEAST_MINUTES, minutes_from_text
+from runner.preparation import Plan
 from runner.queued_run import mark_queued
 from runner.run_folder import RunFolder
 from runner.run_seal import check_run, seal_run
@@ -177,7 +180,8 @@ def launch(folder: Path, *argv: str) -> str:
 
 def test_a_run_in_the_background_that_is_preempted(tmp_path: Path) -> None:
     """The signal that Slurm sends stops the run after its step; submitit starts the job again, and it goes on."""
-    said = launch(tmp_path, *TINY, "--launcher=local", "--num_epochs=12", "--step_seconds=0.1", "--saliency_limit=1")
+    argv = ("--launcher=local", "--num_epochs=12", "--step_seconds=0.1", "--saliency_limit=1", "--trust_checkpoint")
+    said = launch(tmp_path, *TINY, *argv)
     run = RunFolder(tmp_path / said.splitlines()[-1])
     assert re.search(rf"kill \d+ stops it. What it prints: outputs/{run.path.name}/launcher$", said, re.MULTILINE)
     assert list((tmp_path / "outputs").glob("2*")) == [run.path]
@@ -189,6 +193,15 @@ def test_a_run_in_the_background_that_is_preempted(tmp_path: Path) -> None:
     assert run.read_status()["epochs_finished"] == 12
     assert "going on from checkpoints/" in run.log.read_text()
     assert check_run(run).is_whole
+    commands = [line for each in run.jobs.glob("*.out") for line in each.read_text().splitlines() if line[:2] == "+ "]
+    assert len(commands) == 2
+    assert all(each.count("--trust_checkpoint") == 1 for each in commands)  # what no record says
+
+
+def test_what_a_record_cannot_say_is_said_once(tmp_path: Path) -> None:
+    """A resumed run that is submitted again trusts checkpoints at each start, not only at the first."""
+    overrides = [Override("trust_checkpoint", "True", "trust_checkpoint"), Override("num_epochs", "3", "num_epochs")]
+    assert command._changes(Plan(resume=tmp_path, overrides=overrides)) == ["--num_epochs=3"]
 
 
 def _is_task(process: Path, jobs: Path) -> bool:

@@ -3,13 +3,15 @@
 import json
 import pickle
 import re
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from runner.cli import main
-from tests.faults.programs import REPOSITORY, run, run_folder, start, tiny, wait_for
+from tests.faults.programs import CONTAINERS, REPOSITORY, run, run_folder, start, tiny, wait_for
 
 
 class Payload:
@@ -54,6 +56,65 @@ def test_j3_no_class_is_taken_from_a_file(whole: Path, tmp_path: Path) -> None:
     torch.save(content, path)
     run(tmp_path, *tiny("--train=False", f"--src_checkpoint={path}", "--saliency_method=none"))
     assert not list(tmp_path.rglob("marker"))
+
+
+def copied(whole: Path, folder: Path, name: str, value: str) -> Path:
+    """Return a copy of a run in which one value of the record is another."""
+    copy = folder / "outputs" / "stranger"
+    shutil.copytree(whole, copy)
+    (copy / "digests.json").unlink()
+    text, count = re.subn(rf"(?m)^{name}: .*$", f"{name}: {value}", (copy / "config.yaml").read_text())
+    assert count == 1
+    (copy / "config.yaml").write_text(text)
+    return copy
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "outputs/stranger/evil.py:Tiny", "{folder}/outputs/stranger/evil.py:Tiny", "outputs.stranger.evil.Tiny",
+        "/proc/self/cwd/outputs/stranger/evil.py:Tiny", "{folder}/outputs/x/../stranger/evil.py:Tiny", "evil.py",
+        "{folder}/link/evil.py:Tiny", "evil.py:",
+    ],
+)  # fmt: skip
+def test_j3_j6_a_run_folder_brings_no_code(
+    model: str, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever goes on with somebody else's run says which container that is."""
+    copy = copied(whole, tmp_path, "model", json.dumps(model.format(folder=tmp_path)))
+    (copy / "evil.py").write_text(f"open({str(tmp_path / 'marker')!r}, 'w')\n" + (CONTAINERS / "faulty.py").read_text())
+    (tmp_path / "link").symlink_to(copy)
+    (tmp_path / "outputs" / "x").mkdir()
+    monkeypatch.chdir(tmp_path)
+    before = list(sys.path)
+    assert main([f"--resume={copy}"]) == 2
+    assert sys.path == before
+    error = capsys.readouterr().err
+    assert "names the container" in error
+    assert "--model=NAME" in error
+    assert not (tmp_path / "marker").exists()
+
+
+def test_j6_the_container_of_a_stranger_run_can_be_said(whole: Path, tmp_path: Path) -> None:
+    """Then the run goes on, with that."""
+    copy = copied(whole, tmp_path, "model", '"evil.py:Tiny"')
+    run(tmp_path, *tiny(f"--resume={copy}"))
+
+
+@pytest.mark.parametrize("is_trusted", [False, True])
+def test_j6_a_run_folder_does_not_vouch_for_itself(is_trusted: bool, whole: Path, tmp_path: Path) -> None:
+    """That its checkpoints may run code says who goes on with it, not its record."""
+    copy, marker = copied(whole, tmp_path, "trust_checkpoint", "true"), tmp_path / "marker"
+    state = json.loads((copy / "status.json").read_text())
+    (copy / "status.json").write_text(json.dumps(state | {"phases": {}, "state": "failed"}))
+    content = torch.load(copy / "checkpoints" / "last.ckpt", weights_only=True) | {"extra": Payload(marker)}
+    for name in ("last.ckpt", "best.ckpt", "previous.ckpt"):
+        (copy / "checkpoints" / name).unlink(missing_ok=True)
+        torch.save(content, copy / "checkpoints" / name)
+    program = start(tmp_path, f"--resume={copy}", "--num_epochs=3", *(["--trust_checkpoint"] if is_trusted else []))
+    assert (program.wait() == 0) == is_trusted, program.output
+    assert marker.exists() == is_trusted
+    assert is_trusted or "--trust_checkpoint" in program.output
 
 
 def test_j5_links_in_the_outputs(tmp_path: Path) -> None:
