@@ -376,6 +376,40 @@ def test_odd_histories(name: str) -> None:
     assert -1 <= float(params["a"]) <= 2
 
 
+def test_an_optimum_at_the_end_of_a_range() -> None:
+    """What CMA-ES draws outside of its ranges is drawn again: most points near an end are not the end itself."""
+    history: list[Setting] = []
+    sampler = create_sampler("cmaes", NUMBERS, MINIMIZE, 0)
+    for number in range(60):
+        params = sampler.suggest(number, history)
+        history.append(Setting(number, params, "completed", (2 - float(params["a"]),)))
+    found = [float(each.params["a"]) for each in history]
+    assert np.mean(found[-40:]) > 1
+    assert sum(each == 2 for each in found) < 3
+
+
+@pytest.mark.parametrize("name", LEARNING)
+def test_results_are_waited_for(name: str) -> None:
+    """A sweep may not choose settings ahead, nor list them."""
+    sampler = create_sampler(name, NUMBERS, MINIMIZE, 0)
+    assert sampler.is_adaptive
+    assert sampler.num_points is None
+
+
+@pytest.mark.parametrize("level", [optuna.logging.DEBUG, optuna.logging.ERROR])
+def test_optunas_log_is_given_back(level: int) -> None:
+    """It is quiet while we ask, also where that raises, and then as it was."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(level)
+    try:
+        with pytest.raises(ZeroDivisionError), quiet_optuna():
+            assert optuna.logging.get_verbosity() == optuna.logging.CRITICAL
+            raise ZeroDivisionError
+        assert optuna.logging.get_verbosity() == level
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
 def test_cmaes_where_all_is_equal() -> None:
     """Hundreds of settings with the same value at the same place do not break the covariances."""
     history = [Setting(number, {"a": "0.5", "b": "0.01"}, "completed", (1.0,)) for number in range(600)]
