@@ -13,7 +13,7 @@ from runner.command_line import Override
 from runner.config_files import ConfigValue, read_config
 from runner.container import LightningContainer
 from runner.container_loader import find_container
-from runner.container_values import ContainerValues, build_container, refuse_hidden, same_value
+from runner.container_values import ContainerValues, build_container, is_hidden, refuse_hidden, same_value
 from runner.environment import is_secret
 from runner.errors import ParameterError, UsageError
 from runner.param_values import settable_parameters
@@ -170,7 +170,8 @@ def _check_changes(plan: Plan, prepared: Prepared) -> frozenset[str]:
     """Return the parameters that have other values than the run had; refuse what cannot change on the way."""
     assert plan.resume is not None
     recorded = _recorded_values(plan)
-    before = build_container(type(prepared.container), [value for value in recorded if value.name != "model"])
+    known = [value for value in recorded if value.name != "model" and not is_hidden(value)]
+    before = build_container(type(prepared.container), known)
     names = set(settable_parameters(type(prepared.container))) - {TRUST}
     changed = {
         name for name in names if not same_value(getattr(prepared.container, name), getattr(before.container, name))

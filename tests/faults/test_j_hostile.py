@@ -150,6 +150,37 @@ def test_j11_secrets(tmp_path: Path) -> None:
     assert found == []
 
 
+KEYED = """
+import param
+from runner import LightningContainer
+
+class Keyed(LightningContainer):
+    server = param.Dict(default={})
+    def setup(self): raise ValueError("no server")
+"""
+
+
+def test_j11_secrets_in_a_dict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They are not written down, however deep and in whatever form; who goes on with the run gives them again."""
+    (tmp_path / "containers").mkdir()
+    (tmp_path / "containers" / "keyed.py").write_text(KEYED)
+    monkeypatch.chdir(tmp_path)
+    for text in ("{password: canary77}", "{'a': [{'hf_token': 'canary77'}]}", '{"b": {"c": {"api_key": "canary77"}}}'):
+        assert main(["--model=Keyed", f"--server={text}"]) == 1
+    folders = list((tmp_path / "outputs").glob("2*"))
+    assert len(folders) == 3
+    assert [
+        each for each in (tmp_path / "outputs").rglob("*") if each.is_file() and b"canary" in each.read_bytes()
+    ] == []
+    capsys.readouterr()
+    assert main([f"--resume={folders[0]}"]) == 2
+    assert "server: secrets are not written down; give it again: --server=..." in capsys.readouterr().err
+    assert main([f"--resume={folders[0]}", "--server={password: canary77}"]) == 1
+    assert "ValueError: no server" in capsys.readouterr().err
+
+
 def test_j13_nothing_listens(tmp_path: Path) -> None:
     """No port is opened."""
     program = start(tmp_path, *tiny("--step_seconds=0.2", "--num_workers=1"))
