@@ -18,6 +18,7 @@ from runner.cli import main
 from runner.command_line import Override
 from runner.errors import RunFailedError, UsageError
 from runner.launcher import command
+from runner.launcher import job as job_module
 from runner.launcher.job import RunJob
 from runner.launcher.options import LEAST_MINUTES, minutes_from_text
 from runner.preparation import Plan
@@ -273,6 +274,26 @@ def test_a_program_that_ends_as_it_is_stopped(run: RunFolder) -> None:
         with pytest.raises(SystemExit) as ended:
             job.checkpoint()
         assert ended.value.code == number
+
+
+def test_a_program_that_does_not_stop(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is killed before Slurm does that, and the job goes on later."""
+    monkeypatch.setattr(job_module, "STOP_SECONDS", 0.05)
+    job = RunJob(run.path, [], run.path)
+    code = "import signal, time; signal.signal(15, signal.SIG_IGN); print(flush=True); time.sleep(600)"
+    job._child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert job._child.stdout is not None
+    job._child.stdout.readline()
+    assert isinstance(job.checkpoint().function, RunJob)
+    assert job._child.wait(60) == -signal.SIGKILL
+    assert run.read_status()["state"] == "queued"
+
+
+def test_a_job_that_is_stopped_before_its_program_starts(run: RunFolder) -> None:
+    """It is the same job again."""
+    job = RunJob(run.path, [], run.path, only_once=["--num_epochs=9"])
+    assert job.checkpoint().function == job
+    assert run.read_status()["state"] == "interrupted"
 
 
 def test_records_that_cannot_be_read(tmp_path: Path) -> None:
