@@ -77,7 +77,9 @@ def build_container(
         UserCodeError: the container's own code raised.
     """
     refuse_collisions(cls)
-    settings = [_from_config(cls, value) for value in config]
+    given = {each.name for each in overrides} | {each.name for each in config if not is_hidden(each)}
+    given |= (arguments or {}).keys()
+    settings = [_from_config(cls, value) for value in config if not (is_hidden(value) and value.name in given)]
     settings += [_from_override(cls, override) for override in overrides]
     settings += [_from_argument(cls, name, value) for name, value in (arguments or {}).items()]
     values = ContainerValues(_construct(cls))
@@ -163,7 +165,9 @@ def _from_config(cls: type[LightningContainer], value: ConfigValue) -> _Setting:
     try:
         converted = from_node(known[value.name], value.node)
     except ValueError as error:
-        raise ParameterError(f"{place}: {value.name}: {error}.") from None
+        raise (
+            _not_written(value.name) if is_hidden(value) else ParameterError(f"{place}: {value.name}: {error}.")
+        ) from None
     return _Setting(value.name, converted, f"{value.file.name}:{value.line}", f"{place}: {value.name}")
 
 
@@ -247,7 +251,16 @@ def refuse_hidden(container: LightningContainer) -> None:
     """Refuse what stands for a secret in a config.yaml: the secret itself must be given again."""
     for name in names_of(type(container)):
         if getattr(container, name) == HIDDEN and is_secret(name):
-            raise ParameterError(f"{name}: secrets are not written down; give it again: --{name}=...")
+            raise _not_written(name)
+
+
+def is_hidden(value: ConfigValue) -> bool:
+    """Tell whether this stands for a secret in a config.yaml."""
+    return str(value.node) == HIDDEN
+
+
+def _not_written(name: str) -> ParameterError:
+    return ParameterError(f"{name}: secrets are not written down; give it again: --{name}=...")
 
 
 def _make_paths_absolute(container: LightningContainer) -> None:

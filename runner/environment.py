@@ -26,9 +26,17 @@ _SECRET_PARAMETER = re.compile(
     r"(password|passwd|passphrase|(^|_)(pwd|auth)(_|$)|secret|credential|(^|_)tokens?$|(api|access|private)_?keys?)",
     re.IGNORECASE,
 )
+_KEY = (
+    r"(?:\w*(?:password|passwd|passphrase|secret|credential)\w*|(?:\w*_)?(?:tokens?|pwd|auth)"
+    r"|\w*(?:api|access|private)_?keys?)"
+)
 _SECRET_IN_JSON = re.compile(
-    r"""(["'](?:\w*(?:password|passwd|passphrase|secret|credential)\w*|(?:\w*_)?(?:tokens?|pwd|auth)|\w*(?:api|access|private)_?keys?)["']\s*:\s*)"""
-    r"""(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')""",
+    rf"""(["']{_KEY}["']\s*:\s*)(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')""",
+    re.IGNORECASE,
+)
+_SECRET_IN_YAML = re.compile(  # {login: {password: x}}
+    rf"""((?:^|[={{,\n])[ \t]*["']?{_KEY}["']?[ \t]*:[ \t]+)"""
+    r"""(?:"(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|[^\s,{}\[\]"'][^,{}\[\]\n]*)""",
     re.IGNORECASE,
 )
 _USER_IN_URL = re.compile(r"(?<=://)[^\s/\"']+@")
@@ -74,13 +82,15 @@ def record_environment(folder: RunFolder, argv: Sequence[str], code_folder: Path
 
 
 def is_secret(name: str, value: Any = "") -> bool:
-    """Tell whether a parameter called *name*, or a key of a dict that it holds, is a secret: written down nowhere.
+    """Tell whether a parameter called *name*, or a key of a dict in it, is a secret: written down nowhere.
 
     Numbers are none: ``max_tokens=512``.
     """
+    if _SECRET_PARAMETER.search(name) is not None and isinstance(value, str | list | dict):
+        return True
     if isinstance(value, dict):
         return any(is_secret(str(key), item) for key, item in value.items())
-    return _SECRET_PARAMETER.search(name) is not None and isinstance(value, str | list | dict)
+    return isinstance(value, list | tuple) and any(is_secret("", item) for item in value)
 
 
 def redact(text: str) -> str:
@@ -103,7 +113,9 @@ def redact_arguments(argv: Sequence[str]) -> list[str]:
         if value_is_secret and not argument.startswith("--"):
             redacted.append("***")
         else:
-            redacted.append(f"{name}=***" if names_secret and equals else redact(argument))
+            redacted.append(
+                f"{name}=***" if names_secret and equals else _SECRET_IN_YAML.sub(r"\1***", redact(argument))
+            )
         value_is_secret = names_secret and not equals
     return redacted
 

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 from pytorch_lightning.loggers import MLFlowLogger, TensorBoardLogger, WandbLogger
 
+from runner.environment import redact
 from runner.reports.page import report_page
 from runner.run_folder import RunFolder
 from runner.run_seal import digests_of
@@ -43,7 +44,8 @@ def upload(run: Run) -> None:
                     report.write_text(report_page(run.folder, digests_of(run.folder)), encoding="utf-8")
                 _send(logger, pictures, report, step, run.folder.path.name)
             except Exception as error:  # whatever a server, a disk or another version of a package makes of it
-                log.warning("%s did not take the pictures and the report of the run: %s", type(logger).__name__, error)
+                name, said = type(logger).__name__, redact(str(error))  # which may hold an address with its password
+                log.warning("%s did not take the pictures and the report of the run: %s", name, said)
 
 
 def pictures_of(folder: RunFolder) -> dict[str, Path]:

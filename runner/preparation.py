@@ -13,7 +13,7 @@ from runner.command_line import Override
 from runner.config_files import ConfigValue, read_config
 from runner.container import LightningContainer
 from runner.container_loader import find_container
-from runner.container_values import ContainerValues, build_container, refuse_hidden, same_value
+from runner.container_values import ContainerValues, build_container, is_hidden, refuse_hidden, same_value
 from runner.environment import is_secret
 from runner.errors import ParameterError, UsageError
 from runner.param_values import settable_parameters
@@ -22,6 +22,8 @@ from runner.places import find_place
 from runner.run_folder import RunFolder
 
 CONFIGS_FOLDER = Path("configs")
+TRUST = "trust_checkpoint"
+"""The parameter that no record can set for a run that goes on."""
 
 
 @dataclass(frozen=True)
@@ -118,10 +120,10 @@ def prepare_container(plan: Plan) -> Prepared:
         UsageError: the container or a value is wrong.
         UserCodeError: the container's own code raised.
     """
-    files = list(plan.config)
-    if plan.resume is not None:
-        files.insert(0, str(_recorded_config(plan.resume)))
-    config = [value for file in files for value in read_config(file, CONFIGS_FOLDER)]
+    config = _recorded_values(plan) if plan.resume is not None else []
+    if plan.model is None:
+        _refuse_code_beside(config, plan.resume)
+    config += [value for file in plan.config for value in read_config(file, CONFIGS_FOLDER)]
     model = _model_of(plan, [value for value in config if value.name == "model"])
     cls = model if isinstance(model, type) else find_container(model, plan.containers.absolute(), plan.namespace)
     rest = [value for value in config if value.name != "model"]
@@ -135,12 +137,42 @@ def _recorded_config(folder: Path) -> Path:
     return recorded
 
 
+def _recorded_values(plan: Plan) -> list[ConfigValue]:
+    """Return the values of a run that goes on.
+
+    That checkpoints may run code is for whoever goes on with it to say: the record may be somebody else's.
+    """
+    assert plan.resume is not None
+    values = read_config(str(_recorded_config(plan.resume)), CONFIGS_FOLDER)
+    return [value for value in values if value.name != TRUST or plan.trial is not None]
+
+
+def _refuse_code_beside(recorded: Sequence[ConfigValue], folder: Path | None) -> None:
+    """Refuse a record that names its container otherwise than :func:`_address` does, or in the run folder itself.
+
+    Run folders of others are data: none may bring along the code that going on with it runs.
+    """
+    for value in recorded:
+        if value.name == "model":
+            assert folder is not None
+            model = str(value.node)
+            file, separator, _ = model.rpartition(":")
+            path = Path(file)
+            is_recorded = path.is_absolute() and path.parts[1:2] != ("proc",) if separator else model.isidentifier()
+            if not is_recorded or (separator and path.resolve().is_relative_to(folder.resolve())):
+                raise UsageError(
+                    f"--resume: {value.file}:{value.line} names the container {model}, which no run has written "
+                    "there; its code is not run. Say which container it is: --model=NAME."
+                )
+
+
 def _check_changes(plan: Plan, prepared: Prepared) -> frozenset[str]:
     """Return the parameters that have other values than the run had; refuse what cannot change on the way."""
     assert plan.resume is not None
-    recorded = read_config(str(_recorded_config(plan.resume)), CONFIGS_FOLDER)
-    before = build_container(type(prepared.container), [value for value in recorded if value.name != "model"])
-    names = settable_parameters(type(prepared.container))
+    recorded = _recorded_values(plan)
+    known = [value for value in recorded if value.name != "model" and not is_hidden(value)]
+    before = build_container(type(prepared.container), known)
+    names = set(settable_parameters(type(prepared.container))) - {TRUST}
     changed = {
         name for name in names if not same_value(getattr(prepared.container, name), getattr(before.container, name))
     }
@@ -155,7 +187,7 @@ def _check_changes(plan: Plan, prepared: Prepared) -> frozenset[str]:
                 f"{name}: the run in {plan.resume} has {getattr(before.container, name)} and cannot change it on the "
                 "way; start a new run from its weights with --src_checkpoint and --load_weights_only."
             )
-    for name in set(names) - changed:
+    for name in names - changed:
         value = getattr(prepared.container, name)
         if isinstance(value, str) and "***@" in value:
             raise ParameterError(f"{name}: the record of the run does not keep passwords; give --{name} again.")

@@ -27,6 +27,8 @@ class Mine(LightningContainer):
     atlas = param.ClassSelector(class_=Path, default=None, allow_None=True)
     token = param.String(default="")
     note = param.String(default="")
+    server = param.Dict(default={})
+    places = param.List(default=[], item_type=str)
 '''
 
 words = st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12), max_size=5)
@@ -45,6 +47,8 @@ def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "extends.yaml").write_text("extends: ../outside.yaml\n")
     (folder / "linked.yaml").symlink_to(tmp_path / "outside.yaml")
     (folder / "secret.yaml").write_text("num_epochs: 2\ntoken: abc\n")
+    (folder / "deep.yaml").write_text("num_epochs: 2\nserver: {port: 80, login: {name: me, password: abc}}\n")
+    (folder / "list.yaml").write_text("places:\n- here\n- https://me:abc@example.org\n")
     (folder / "url.yaml").write_text("note: https://me:abc@example.org\n")
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(str(folder))
@@ -135,7 +139,11 @@ def test_mounted_data_replace_what_was_typed(code: Path) -> None:
         (["--config=linked.yaml"], "--config=linked.yaml: .*outside.yaml is not in"),
         (["--config=secret.yaml"], "secret.yaml:2: token is a secret"),
         (["--config=url.yaml"], "url.yaml:1: note is a secret"),
+        (["--config=deep.yaml"], "deep.yaml:2: password is a secret"),
+        (["--config=list.yaml"], "list.yaml:1: places is a secret"),
         (["--token=abc"], "--token is a secret"),
+        (["--server={'port': 80, 'password': 'abc'}"], "--server is a secret"),
+        (["--server={login: [{password: abc}]}"], "--server is a secret"),
         (["--note=https://me:abc@example.org"], "--note is a secret"),
         (["--note=${{inputs.dataset}}"], "holds \\$\\{\\{, which AzureML replaces"),
         (["--note=a\udcffb"], "not UTF-8"),
@@ -145,6 +153,12 @@ def test_what_would_not_arrive_is_refused(code: Path, argv: list[str], message: 
     """With one sentence that says what to do."""
     with pytest.raises(UsageError, match=message):
         carried(code, *argv)
+
+
+def test_how_much_is_said_is_carried(code: Path) -> None:
+    """Options of the program go along, too."""
+    found = carried(code, "--log_level=debug", "--quiet", "--json", "--model_configs_namespace=containers.mine")
+    assert found[3:] == ["--model_configs_namespace=containers.mine", "--log_level=debug", "--quiet", "--json"]
 
 
 def test_a_model_that_a_file_names(code: Path) -> None:

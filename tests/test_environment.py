@@ -266,6 +266,10 @@ def test_secrets_and_nothing_else_are_redacted(text: str, expected: str) -> None
         ("max_tokens", 512, False),
         ("tokens", ["a", "b"], True),
         ("opts", {"deep": {"password": "x"}}, True),
+        ("opts", {"deep": [1, {"password": "x"}]}, True),
+        ("opts", [{"size": 3}, ({"password": "x"},)], True),
+        ("credentials", {"user": "me", "word": "x"}, True),
+        ("opts", [{"size": 3}, "password"], False),
         ("opts", {"size": 3, "max_tokens": 5}, False),
     ],
 )
@@ -278,6 +282,23 @@ def test_arguments_keep_what_is_no_secret() -> None:
     """An argument after a flag that only looks secret is kept, and so is everything without a secret name."""
     arguments = ["runner.py", "--use_keys", "--l_rate=1", "--tag", "a key", "--", "--token", ""]
     assert redact_arguments(arguments) == [*arguments[:-1], "***"]
+
+
+@pytest.mark.parametrize(
+    ("argument", "expected"),
+    [
+        ("--server={host: a, password: x y, port: 80}", "--server={host: a, password: ***, port: 80}"),
+        ("--server={login: [{'hf_token': x}]}", "--server={login: [{'hf_token': ***}]}"),
+        ("--server={a: {password: 'it''s'}, b: 1}", "--server={a: {password: ***}, b: 1}"),
+        ('--server={"password": "a\\"b"}', '--server={"password": ***}'),
+        ("--server=password: x\nport: 80", "--server=password: ***\nport: 80"),
+        ("--server={tokenizer: x, author: y, size: 3}", "--server={tokenizer: x, author: y, size: 3}"),
+        ("--note=my password: yes", "--note=my password: yes"),
+    ],
+)
+def test_secrets_in_dicts_on_the_command_line(argument: str, expected: str) -> None:
+    """Also in the form of YAML, with and without quotes."""
+    assert redact_arguments([argument]) == [expected]
 
 
 def test_only_variables_that_change_results_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,9 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.cli import main
+from runner.command_line import Override
 from runner.errors import RunFailedError, UsageError
+from runner.launcher import command
+from runner.launcher import job as job_module
 from runner.launcher.job import RunJob
 from runner.launcher.options import LEAST_MINUTES, minutes_from_text
+from runner.preparation import Plan
 from runner.queued_run import mark_queued
 from runner.run_folder import RunFolder
 from runner.run_seal import check_run, seal_run
@@ -177,7 +181,8 @@ def launch(folder: Path, *argv: str) -> str:
 
 def test_a_run_in_the_background_that_is_preempted(tmp_path: Path) -> None:
     """The signal that Slurm sends stops the run after its step; submitit starts the job again, and it goes on."""
-    said = launch(tmp_path, *TINY, "--launcher=local", "--num_epochs=12", "--step_seconds=0.1", "--saliency_limit=1")
+    argv = ("--launcher=local", "--num_epochs=12", "--step_seconds=0.1", "--saliency_limit=1", "--trust_checkpoint")
+    said = launch(tmp_path, *TINY, *argv)
     run = RunFolder(tmp_path / said.splitlines()[-1])
     assert re.search(rf"kill \d+ stops it. What it prints: outputs/{run.path.name}/launcher$", said, re.MULTILINE)
     assert list((tmp_path / "outputs").glob("2*")) == [run.path]
@@ -189,6 +194,15 @@ def test_a_run_in_the_background_that_is_preempted(tmp_path: Path) -> None:
     assert run.read_status()["epochs_finished"] == 12
     assert "going on from checkpoints/" in run.log.read_text()
     assert check_run(run).is_whole
+    commands = [line for each in run.jobs.glob("*.out") for line in each.read_text().splitlines() if line[:2] == "+ "]
+    assert len(commands) == 2
+    assert all(each.count("--trust_checkpoint") == 1 for each in commands)  # what no record says
+
+
+def test_what_a_record_cannot_say_is_said_once(tmp_path: Path) -> None:
+    """A resumed run that is submitted again trusts checkpoints at each start, not only at the first."""
+    overrides = [Override("trust_checkpoint", "True", "trust_checkpoint"), Override("num_epochs", "3", "num_epochs")]
+    assert command._changes(Plan(resume=tmp_path, overrides=overrides)) == ["--num_epochs=3"]
 
 
 def _is_task(process: Path, jobs: Path) -> bool:
@@ -260,6 +274,26 @@ def test_a_program_that_ends_as_it_is_stopped(run: RunFolder) -> None:
         with pytest.raises(SystemExit) as ended:
             job.checkpoint()
         assert ended.value.code == number
+
+
+def test_a_program_that_does_not_stop(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is killed before Slurm does that, and the job goes on later."""
+    monkeypatch.setattr(job_module, "STOP_SECONDS", 0.05)
+    job = RunJob(run.path, [], run.path)
+    code = "import signal, time; signal.signal(15, signal.SIG_IGN); print(flush=True); time.sleep(600)"
+    job._child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert job._child.stdout is not None
+    job._child.stdout.readline()
+    assert isinstance(job.checkpoint().function, RunJob)
+    assert job._child.wait(60) == -signal.SIGKILL
+    assert run.read_status()["state"] == "queued"
+
+
+def test_a_job_that_is_stopped_before_its_program_starts(run: RunFolder) -> None:
+    """It is the same job again."""
+    job = RunJob(run.path, [], run.path, only_once=["--num_epochs=9"])
+    assert job.checkpoint().function == job
+    assert run.read_status()["state"] == "interrupted"
 
 
 def test_records_that_cannot_be_read(tmp_path: Path) -> None:

@@ -206,6 +206,11 @@ def test_mistakes(name: str, options: dict[str, str], message: str) -> None:
         pruner_spec(name, options)
 
 
+def test_equal_resources() -> None:
+    """Hyperband with a single bracket is allowed: all trials may take all epochs."""
+    assert pruner_spec("hyperband", {"min_resource": "3", "max_resource": "3"}).number("max_resource") == 3
+
+
 def test_every_default_is_optunas() -> None:
     """An option that is not given has Optuna's value."""
     for name, pruner in OPTUNAS.items():

@@ -18,7 +18,14 @@ from optuna.trial import TrialState
 from scipy.stats.qmc import Sobol
 
 from runner.errors import UsageError
-from runner.sweep.optuna_samplers import CmaesSampler, quiet_optuna, seed_number
+from runner.sweep.optuna_samplers import (
+    CmaesSampler,
+    TpeSampler,
+    _frozen_trials,
+    quiet_optuna,
+    seed_number,
+    study_direction,
+)
 from runner.sweep.samplers import Sampler, Setting, create_sampler, unit_of, value_at
 from runner.sweep.space import Condition, Dimension, SearchSpace
 from runner.sweep.trials import Objective
@@ -376,6 +383,71 @@ def test_odd_histories(name: str) -> None:
     assert -1 <= float(params["a"]) <= 2
 
 
+def test_an_optimum_at_the_end_of_a_range() -> None:
+    """What CMA-ES draws outside of its ranges is drawn again: most points near an end are not the end itself."""
+    history: list[Setting] = []
+    sampler = create_sampler("cmaes", NUMBERS, MINIMIZE, 0)
+    for number in range(60):
+        params = sampler.suggest(number, history)
+        history.append(Setting(number, params, "completed", (2 - float(params["a"]),)))
+    found = [float(each.params["a"]) for each in history]
+    assert np.mean(found[-40:]) > 1
+    assert sum(each == 2 for each in found) < 3
+
+
+@pytest.mark.parametrize("name", LEARNING)
+def test_results_are_waited_for(name: str) -> None:
+    """A sweep may not choose settings ahead, nor list them."""
+    sampler = create_sampler(name, NUMBERS, MINIMIZE, 0)
+    assert sampler.is_adaptive
+    assert sampler.num_points is None
+
+
+def test_tpe_keeps_away_from_what_runs() -> None:
+    """A worker does not choose what another one tries: settings that run count, as bad ones."""
+    history = []
+    for number in range(30):
+        params = create_sampler("random", NUMBERS, (), 0).suggest(number, ())
+        value = (float(params["a"]) - 1.5) ** 2 + (math.log10(float(params["b"])) + 4) ** 2
+        history.append(Setting(number, params, "completed", (value,)))
+    sampler = create_sampler("tpe", NUMBERS, MINIMIZE, 0)
+    alone = {name: float(value) for name, value in sampler.suggest(40, history).items()}
+    near = [{name: repr(value * (1 + part / 100)) for name, value in alone.items()} for part in (-2, -1, 1, 2)]
+    running = [Setting(30 + place, params, "running") for place, params in enumerate(near)]
+    beside = sampler.suggest(40, [*history, *running])
+    assert all(abs(float(beside[name]) / value - 1) > 0.02 for name, value in alone.items())
+
+
+@pytest.mark.parametrize(
+    ("space", "objectives", "together"), [(SPACE, MINIMIZE, True), (NUMBERS, MINIMIZE, False), (SPACE, TWO, False)]
+)
+def test_tpe_draws_together_what_exists_together(
+    space: SearchSpace, objectives: tuple[Objective, ...], together: bool
+) -> None:
+    """Where there are conditions, which Optuna can with one objective."""
+    history = [Setting(each.number, each.params, "completed", (1.0,) * len(objectives))
+               for each in settings(create_sampler("random", SPACE, (), 0), 15)]  # fmt: skip
+    sampler = TpeSampler(space, objectives, 0)
+    with quiet_optuna():
+        study = optuna.create_study(directions=[study_direction(each.direction) for each in objectives])
+        study.add_trials(_frozen_trials(space, history, len(objectives)))
+        found = sampler._sampler(0).infer_relative_search_space(study, study.trials[0])
+    assert bool(found) == together
+
+
+@pytest.mark.parametrize("level", [optuna.logging.DEBUG, optuna.logging.ERROR])
+def test_optunas_log_is_given_back(level: int) -> None:
+    """It is quiet while we ask, and then as it was."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(level)
+    try:
+        with quiet_optuna():
+            assert optuna.logging.get_verbosity() == optuna.logging.CRITICAL
+        assert optuna.logging.get_verbosity() == level
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
 def test_cmaes_where_all_is_equal() -> None:
     """Hundreds of settings with the same value at the same place do not break the covariances."""
     history = [Setting(number, {"a": "0.5", "b": "0.01"}, "completed", (1.0,)) for number in range(600)]
@@ -391,11 +463,12 @@ def test_pruned_settings_teach_cmaes() -> None:
         Setting(0, params, "completed", (5.0,)),
         Setting(1, params, "pruned", None, {0: 0.0, 4: 1.0}),
         Setting(2, params, "pruned", None, {4: 2.0}),
+        Setting(6, params, "pruned", None, {4: math.nan}),
         Setting(3, params, "pruned", None, {1: 0.5}),
         Setting(4, params, "pruned"),
     ]
     ranks = [sampler._rank(each) for each in outcomes]
-    assert ranks == sorted(ranks, key=lambda rank: rank or ())
+    assert ranks == sorted(set(ranks), key=lambda rank: rank or ())
     assert [sampler._rank(Setting(5, params, state)) for state in ("failed", "running", "completed")] == [None] * 3
 
 
@@ -417,6 +490,13 @@ def test_pruned_settings_teach_cmaes() -> None:
         ("tpe", SPACE, (), 0, "tpe learns from results: say with --sweep_metric"),
         ("cmaes", SPACE, TWO, 0, "takes one objective"),
         ("cmaes", SearchSpace((SPACE.dimensions[1],)), MINIMIZE, 0, "needs a range of numbers"),
+        (
+            "cmaes",
+            SearchSpace((Dimension("one", low=3, high=3, is_int=True),)),
+            MINIMIZE,
+            0,
+            "needs a range of numbers",
+        ),
     ],
 )
 def test_mistakes(name: str, space: SearchSpace, objectives: tuple[Objective, ...], seed: int, message: str) -> None:

@@ -46,7 +46,7 @@ def carried_words(request: Request, prepared: Prepared, code: Path, mounted: Col
     paths = dict(_paths(prepared, code, mounted))
     for override in request.overrides:
         if override.name not in {*paths, *mounted}:
-            refuse_secret(override)
+            refuse_secret(override, getattr(prepared.container, override.name, None))
             words.append(f"--{override.flag}" if override.value is None else f"--{override.flag}={override.value}")
     words += [f"--{name}={text}" for name, text in paths.items()]
     for word in words:
@@ -78,13 +78,13 @@ def refuse_placeholder(text: str) -> None:
         raise UsageError(f"--azureml: {text!r} is no text: it holds bytes that are not UTF-8.")
 
 
-def refuse_secret(override: Override) -> None:
-    """Refuse a password or the like.
+def refuse_secret(override: Override, value: Any = None) -> None:
+    """Refuse a password or the like, also in a dict, which *value* is where it is known.
 
     Raises:
         UsageError: it is one.
     """
-    if _is_secret(override.name, override.value or ""):
+    if _is_secret(override.name, override.value or "") or (value and is_secret(override.name, value)):
         raise UsageError(
             f"--{override.flag} is a secret, and everybody in the workspace can read the command of a job. Let the "
             "container take it from the environment, or from a key vault."

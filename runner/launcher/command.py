@@ -20,7 +20,7 @@ from runner.launcher.options import LOCAL, LaunchOptions, check_folder, launch_o
 from runner.launcher.submission import Shape, Submission
 from runner.log_setup import console_logging
 from runner.param_values import settable_parameters
-from runner.preparation import Plan, Prepared, prepare
+from runner.preparation import TRUST, Plan, Prepared, prepare
 from runner.queued_run import mark_queued, mark_stuck
 from runner.run_folder import RunFolder
 from runner.run_record import shown
@@ -71,7 +71,7 @@ def _launch_run(request: Request, plan: Plan, on_folder: Callable[[Path], None])
     submission.check()
     folder = _open(plan, prepared, outputs_folder(request))
     on_folder(folder.path)
-    job = RunJob(folder.path, _place(plan), Path.cwd(), _changes(plan), not prepared.container.deterministic,
+    job = RunJob(folder.path, _place(plan, prepared), Path.cwd(), _changes(plan), not prepared.container.deterministic,
                  may_requeue="no_requeue" not in options.sbatch)  # fmt: skip
     try:
         if folder.path != path:  # its name has the time
@@ -130,17 +130,19 @@ def _new_folder(outputs: Path, name: str) -> Path:
     return outputs / f"{datetime.now(UTC):%Y-%m-%dT%H%M%SZ}_{name}"
 
 
-def _place(plan: Plan) -> list[str]:
-    """Return the arguments by which the job finds the container."""
+def _place(plan: Plan, prepared: Prepared) -> list[str]:
+    """Return the arguments by which the job finds the container, and what the record of the run cannot say."""
     namespace = [f"--model_configs_namespace={plan.namespace}"] if plan.namespace is not None else []
-    return [f"--containers={plan.containers.absolute()}", *namespace]
+    trust = [f"--{TRUST}"] if prepared.container.trust_checkpoint else []
+    return [f"--containers={plan.containers.absolute()}", *namespace, *trust]
 
 
 def _changes(plan: Plan) -> list[str]:
     """Return the arguments that change values of a run that goes on; a new run has written all of them down."""
     if plan.resume is None:
         return []
-    return [*(f"--config={file}" for file in plan.config), *map(_argument, plan.overrides)]
+    overrides = [each for each in plan.overrides if each.name != TRUST]
+    return [*(f"--config={file}" for file in plan.config), *map(_argument, overrides)]
 
 
 def _argument(override: Override) -> str:

@@ -259,6 +259,7 @@ def _agrees(candidate: Format, score: Score, image: Tensor, expected: Tensor) ->
     try:
         scores = candidate.scores(score, image)
     except Exception:  # of the model's own code, for instance view() on channels that are last
+        log.debug("saliency: %s raises", candidate.describe(), exc_info=True)
         return False
     bound = TOLERANCE * max(1.0, float(expected.nan_to_num(0, 0, 0).abs().max()))
     return scores.shape == expected.shape and bool(

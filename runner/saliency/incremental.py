@@ -7,6 +7,8 @@ it. The rest is the same as for the whole image, and is computed once; see :clas
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -15,6 +17,8 @@ from runner.saliency.forward_format import Format, Score
 from runner.saliency.masks import Masks
 from runner.saliency.patched import Patched, Recording
 from runner.saliency.reach import Boxes
+
+log = logging.getLogger(__name__)
 
 TOLERANCE = 1e-5
 """By how much scores may differ from those of ordinary passes, as a part of the largest: rounding in float32."""
@@ -104,6 +108,7 @@ def incremental_format(
         try:
             scores = candidate.scores(score, images)
         except Exception:  # of the model's own code, which may do with its input what only an ordinary tensor can
+            log.debug("saliency: full forward passes, since incremental ones raise", exc_info=True)
             return None
         if not _is_gain(candidate.recording, batch_size) or not _agrees(scores, form.scores(score, images)):
             return None

@@ -3,13 +3,16 @@
 import json
 import pickle
 import re
+import shutil
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import torch
 
 from runner.cli import main
-from tests.faults.programs import REPOSITORY, run, run_folder, start, tiny, wait_for
+from tests.faults.programs import CONTAINERS, REPOSITORY, run, run_folder, start, tiny, wait_for
 
 
 class Payload:
@@ -56,6 +59,65 @@ def test_j3_no_class_is_taken_from_a_file(whole: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("marker"))
 
 
+def copied(whole: Path, folder: Path, name: str, value: str) -> Path:
+    """Return a copy of a run in which one value of the record is another."""
+    copy = folder / "outputs" / "stranger"
+    shutil.copytree(whole, copy)
+    (copy / "digests.json").unlink()
+    text, count = re.subn(rf"(?m)^{name}: .*$", f"{name}: {value}", (copy / "config.yaml").read_text())
+    assert count == 1
+    (copy / "config.yaml").write_text(text)
+    return copy
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "outputs/stranger/evil.py:Tiny", "{folder}/outputs/stranger/evil.py:Tiny", "outputs.stranger.evil.Tiny",
+        "/proc/self/cwd/outputs/stranger/evil.py:Tiny", "{folder}/outputs/x/../stranger/evil.py:Tiny", "evil.py",
+        "{folder}/link/evil.py:Tiny", "evil.py:",
+    ],
+)  # fmt: skip
+def test_j3_j6_a_run_folder_brings_no_code(
+    model: str, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever goes on with somebody else's run says which container that is."""
+    copy = copied(whole, tmp_path, "model", json.dumps(model.format(folder=tmp_path)))
+    (copy / "evil.py").write_text(f"open({str(tmp_path / 'marker')!r}, 'w')\n" + (CONTAINERS / "faulty.py").read_text())
+    (tmp_path / "link").symlink_to(copy)
+    (tmp_path / "outputs" / "x").mkdir()
+    monkeypatch.chdir(tmp_path)
+    before = list(sys.path)
+    assert main([f"--resume={copy}"]) == 2
+    assert sys.path == before
+    error = capsys.readouterr().err
+    assert "names the container" in error
+    assert "--model=NAME" in error
+    assert not (tmp_path / "marker").exists()
+
+
+def test_j6_the_container_of_a_stranger_run_can_be_said(whole: Path, tmp_path: Path) -> None:
+    """Then the run goes on, with that."""
+    copy = copied(whole, tmp_path, "model", '"evil.py:Tiny"')
+    run(tmp_path, *tiny(f"--resume={copy}"))
+
+
+@pytest.mark.parametrize("is_trusted", [False, True])
+def test_j6_a_run_folder_does_not_vouch_for_itself(is_trusted: bool, whole: Path, tmp_path: Path) -> None:
+    """That its checkpoints may run code says who goes on with it, not its record."""
+    copy, marker = copied(whole, tmp_path, "trust_checkpoint", "true"), tmp_path / "marker"
+    state = json.loads((copy / "status.json").read_text())
+    (copy / "status.json").write_text(json.dumps(state | {"phases": {}, "state": "failed"}))
+    content = torch.load(copy / "checkpoints" / "last.ckpt", weights_only=True) | {"extra": Payload(marker)}
+    for name in ("last.ckpt", "best.ckpt", "previous.ckpt"):
+        (copy / "checkpoints" / name).unlink(missing_ok=True)
+        torch.save(content, copy / "checkpoints" / name)
+    program = start(tmp_path, f"--resume={copy}", "--num_epochs=3", *(["--trust_checkpoint"] if is_trusted else []))
+    assert (program.wait() == 0) == is_trusted, program.output
+    assert marker.exists() == is_trusted
+    assert is_trusted or "--trust_checkpoint" in program.output
+
+
 def test_j5_links_in_the_outputs(tmp_path: Path) -> None:
     """A planted link is replaced, what it points to stays as it is."""
     victim = tmp_path / "victim"
@@ -89,13 +151,54 @@ def test_j11_secrets(tmp_path: Path) -> None:
     assert found == []
 
 
+KEYED = """
+import param
+from runner import LightningContainer
+
+class Keyed(LightningContainer):
+    server = param.Dict(default={})
+    def setup(self): raise ValueError("no server")
+"""
+
+
+def test_j11_secrets_in_a_dict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They are not written down, however deep and in whatever form; who goes on with the run gives them again."""
+    (tmp_path / "containers").mkdir()
+    (tmp_path / "containers" / "keyed.py").write_text(KEYED)
+    monkeypatch.chdir(tmp_path)
+    for text in ("{password: canary77}", "{'a': [{'hf_token': 'canary77'}]}", '{"b": {"c": {"api_key": "canary77"}}}'):
+        assert main(["--model=Keyed", f"--server={text}"]) == 1
+    folders = list((tmp_path / "outputs").glob("2*"))
+    assert len(folders) == 3
+    assert [
+        each for each in (tmp_path / "outputs").rglob("*") if each.is_file() and b"canary" in each.read_bytes()
+    ] == []
+    capsys.readouterr()
+    assert main([f"--resume={folders[0]}"]) == 2
+    assert "server: secrets are not written down; give it again: --server=..." in capsys.readouterr().err
+    assert main([f"--resume={folders[0]}", "--server={password: canary77}"]) == 1
+    assert "ValueError: no server" in capsys.readouterr().err
+
+
+def opened(process: int) -> set[str]:
+    """Return what the descriptors of a process lead to."""
+    found = set()
+    with suppress(OSError):  # it has ended meanwhile
+        for link in list(Path(f"/proc/{process}/fd").iterdir()):
+            with suppress(OSError):  # closed meanwhile
+                found.add(str(link.readlink()))
+    return found
+
+
 def test_j13_nothing_listens(tmp_path: Path) -> None:
-    """No port is opened."""
-    program = start(tmp_path, *tiny("--step_seconds=0.2", "--num_workers=1"))
+    """No port is opened, neither by a run nor by a worker that loads its data."""
+    program = start(tmp_path, *tiny("--step_seconds=20", "--num_workers=1"))
     folder = wait_for(lambda: run_folder(tmp_path))
     wait_for(lambda: json.loads((folder / "status.json").read_text())["phase"] == "train")
     sockets = {
-        str(link.readlink()) for link in Path(f"/proc/{program.pid}/fd").iterdir() if "socket" in str(link.readlink())
+        each for process in wait_for(lambda: len(program.alive) > 1 and program.alive) for each in opened(process)
     }
     listening = [
         line.split()[9] for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]
