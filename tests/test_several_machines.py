@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.brake import braked, release
+from tests.faults import warm_children
 from tests.faults.programs import Program, fingerprint, run, run_folder, start, status, tiny, wait_for
 from tests.free_ports import free_port
 
@@ -76,7 +77,8 @@ def enter(namespace: Path) -> None:
 def one_machine(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What two processes on one machine come to."""
     folder = tmp_path_factory.mktemp("one")
-    run(folder, *tiny("--accelerator=cpu", "--devices=2", "--strategy=ddp", *PLAIN))
+    argv = tiny("--accelerator=cpu", "--devices=2", "--strategy=ddp", *PLAIN)
+    run(folder, *argv, first=partial(warm_children.prepare, 2))
     return fingerprint(run_folder(folder))
 
 

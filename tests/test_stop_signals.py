@@ -39,7 +39,8 @@ def outcome(work):
 
 def run(code: str) -> tuple[list[str], str]:
     """Run *code* after BEGIN in a process of its own; return the lines it printed and what it said to stderr."""
-    done = subprocess.run([sys.executable, "-c", BEGIN + code], capture_output=True, text=True, check=False, timeout=120)
+    argv = [sys.executable, "-c", BEGIN + code]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines(), done.stderr
 
