@@ -87,9 +87,15 @@ class Cluster:
         self("scontrol", "update", f"NodeName={self.node}", "State=RESUME")
 
     def start_again(self, job: str) -> None:
-        """Let a job that was requeued start now: Slurm would have it wait for two minutes."""
+        """Let a job that was requeued start now: Slurm would have it wait for two minutes.
+
+        The node looks after what a job has left in ever longer pauses. A start before it has seen the end of the last
+        one is refused ("Duplicate jobid"), and the node is drained.
+        """
 
         def is_running() -> bool:
+            if self("sinfo", "--noheader", "--format=%t").startswith("dr"):
+                self("scontrol", "update", f"NodeName={self.node}", "State=RESUME")
             with suppress(AssertionError):  # it has started meanwhile
                 self("scontrol", "update", f"JobId={job}", "StartTime=now")
             time.sleep(0.5)
