@@ -97,5 +97,7 @@ class RankSigns:
         return before > 0 and now - since > SILENCE_SECONDS
 
     def forget(self, rank: int) -> None:
-        """Remove the file of a process."""
-        sign_file(self._folder, rank).unlink(missing_ok=True)
+        """Remove the file of a process, and what is left of it where that was killed while it wrote."""
+        file = sign_file(self._folder, rank)
+        for each in (file, *self._folder.glob(f".{file.name}.*.tmp")):
+            each.unlink(missing_ok=True)

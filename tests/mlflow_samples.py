@@ -1,7 +1,6 @@
 """A real MLflow server for tests."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -11,13 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from tests.free_ports import free_port
+
 
 @contextmanager
 def mlflow_server(folder: Path) -> Iterator[str]:
     """Yield the address of a server on a free port of this machine, with its database and artifacts in *folder*."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [
         sys.executable, "-m", "mlflow", "server", "--host=127.0.0.1", f"--port={port}", "--workers=1",
         f"--backend-store-uri=sqlite:///{folder}/mlflow.db", f"--artifacts-destination={folder}/artifacts",
@@ -31,13 +30,17 @@ def mlflow_server(folder: Path) -> Iterator[str]:
         yield address
     finally:
         server.terminate()
-        server.wait(30)
+        try:
+            server.wait(30)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
 
 
 def _wait_until_healthy(address: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
     end = time.monotonic() + 150
     while time.monotonic() < end and server.poll() is None:
-        with suppress(urllib.error.URLError, OSError), urllib.request.urlopen(f"{address}/health", timeout=1):
+        with suppress(urllib.error.URLError, OSError), urllib.request.urlopen(f"{address}/health", timeout=10):
             return
         time.sleep(0.2)
     raise AssertionError(f"the MLflow server did not start:\n{log.read_text()}")

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from tests.free_ports import free_port
 from tests.sweep_samples import REPOSITORY, command, wait_until
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "scancel")
@@ -47,9 +48,10 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 SchedulerType=sched/backfill
 SchedulerParameters=batch_sched_delay=0,sched_interval=1,sched_min_interval=0,bf_interval=1
+FirstJobId={first_job}
 ReturnToService=0
 JobRequeue=1
-KillWait=5
+KillWait=30
 MinJobAge=10
 InactiveLimit=0
 SlurmctldDebug=info
@@ -81,26 +83,32 @@ class Cluster:
     def node_fails(self, job: str) -> None:
         """Take the node away from a job, and give it back once nothing of the job is left on it."""
         self("scontrol", "update", f"NodeName={self.node}", "State=DOWN", "Reason=test")
-        wait_until(lambda: self.state(job) == "PENDING" and not _has_steps(job), 60)
+        wait_until(lambda: self.state(job) == "PENDING" and not _has_steps(job))
         self("scontrol", "update", f"NodeName={self.node}", "State=RESUME")
 
     def start_again(self, job: str) -> None:
-        """Let a job that was requeued start now: Slurm would have it wait for two minutes."""
+        """Let a job that was requeued start now: Slurm would have it wait for two minutes.
+
+        The node looks after what a job has left in ever longer pauses. A start before it has seen the end of the last
+        one is refused ("Duplicate jobid"), and the node is drained.
+        """
 
         def is_running() -> bool:
+            if self("sinfo", "--noheader", "--format=%t").startswith("dr"):
+                self("scontrol", "update", f"NodeName={self.node}", "State=RESUME")
             with suppress(AssertionError):  # it has started meanwhile
                 self("scontrol", "update", f"JobId={job}", "StartTime=now")
             time.sleep(0.5)
             return self.state(job) == "RUNNING"
 
         time.sleep(1.1)  # a start in the second of the requeue dies: "Job credential revoked"
-        wait_until(is_running, 60)
+        wait_until(is_running)
 
     def program(self, folder: Path, *argv: str, code: int = 0) -> str:
         """Run Lightcase in *folder*; return what it printed to stdout, or to stderr if it is to fail."""
         environment = self.environment | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
         done = subprocess.run(
-            command(*argv), cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=60
+            command(*argv), cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=180
         )
         assert done.returncode == code, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout if code == 0 else done.stderr
@@ -119,11 +127,13 @@ def cluster(root: Path) -> Iterator[Cluster]:
     for name in ("state", "spool"):
         (root / name).mkdir()
     configuration = root / "slurm.conf"
-    controller_port, node_port = _free_ports(2)
+    controller_port = free_port()
+    node_port = next(port for port in iter(free_port, None) if port != controller_port)
     configuration.write_text(
         _CONFIGURATION.format(
             root=root, user=getpass.getuser(), node=Cluster.node, host=socket.gethostname().split(".")[0], cpus=CPUS,
             controller_port=controller_port, node_port=node_port,
+            first_job=controller_port * 1000,  # no job of another cluster of ours has the same number
         )
     )  # fmt: skip
     key = root / "munge.key"
@@ -142,8 +152,8 @@ def cluster(root: Path) -> Iterator[Cluster]:
                     subprocess.Popen(program, env=slurm.environment, stdout=output, stderr=output, cwd=root)
                 )
             if argv is munge:
-                wait_until((root / "munge.socket").exists, 20)
-        wait_until(lambda: _is_up(slurm), 30)
+                wait_until((root / "munge.socket").exists)
+        wait_until(lambda: _is_up(slurm))
         yield slurm
     finally:
         with suppress(AssertionError, subprocess.TimeoutExpired):
@@ -158,7 +168,7 @@ def cluster(root: Path) -> Iterator[Cluster]:
 
 
 def _has_steps(job: str) -> bool:
-    """Tell whether Slurm's process for a step of the job, maybe of another cluster of ours, is there."""
+    """Tell whether Slurm's process for a step of the job is there."""
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):
             if path.read_bytes().startswith(f"slurmstepd: [{job}.".encode()):
@@ -169,7 +179,7 @@ def _has_steps(job: str) -> bool:
 def _end_jobs(slurm: Cluster) -> None:
     if slurm("squeue", "--noheader"):
         slurm("scancel", f"--user={getpass.getuser()}")
-        wait_until(lambda: not slurm("squeue", "--noheader"), 20)
+        wait_until(lambda: not slurm("squeue", "--noheader"), 60)
 
 
 def _is_up(slurm: Cluster) -> bool:
@@ -181,14 +191,3 @@ def _is_up(slurm: Cluster) -> bool:
 
 def _which(name: str) -> str | None:
     return shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"]))
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()

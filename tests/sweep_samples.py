@@ -47,9 +47,7 @@ def run_command(folder: Path, argv: Sequence[str], code: int = 0) -> str:
 def start(folder: Path, argv: Sequence[str], *, separate: bool = False, **environment: str) -> Program:
     """Start the program in *folder*, with a server for its workers that has torch already."""
     environment |= {"OMP_NUM_THREADS": "1"}
-    return programs.start(
-        folder, *argv, first=partial(warm_children.prepare, 2), separate=separate, OMP_NUM_THREADS="1"
-    )
+    return programs.start(folder, *argv, first=partial(warm_children.prepare, 2), separate=separate, **environment)
 
 
 def only_sweep(folder: Path) -> SweepFolder:

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ import yaml
 from runner.azureml.command import _is_ignored
 from runner.cli import main
 from runner.run_folder import RunFolder
+from tests.free_ports import free_port
 from tests.mlflow_samples import mlflow_server
 
 REPOSITORY = Path(__file__).parents[1]
@@ -58,7 +58,7 @@ def run(command: list[str], folder: Path, **variables: str) -> subprocess.Comple
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"} | variables
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=120
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=300
     )
 
 
@@ -265,10 +265,8 @@ def test_the_command_on_two_machines(code: Path, typed: Callable[..., int], data
     experiment = client.create_experiment("two machines")
     variables = {
         "AZUREML_RUN_ID": client.create_run(experiment).info.run_id, "MLFLOW_TRACKING_URI": workspace,
-        "MASTER_ADDR": "127.0.0.1", "WORLD_SIZE": "2", "LOCAL_RANK": "0",
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2", "LOCAL_RANK": "0",
     }  # fmt: skip
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        variables["MASTER_PORT"] = str(server.getsockname()[1])
     argv = ["--config=quick.yaml", "--num_nodes=2", "--devices=1", "--accelerator=cpu", "--dry_run"]
     assert typed("--model=MyContainer", *PLACE, *argv) == 0
     job = yaml.safe_load((code / "job.yml").read_text())

@@ -91,11 +91,11 @@ print("alone", "test_loss" in alone.metrics, alone.folder != first.folder, sorte
 def test_the_run_ends_with_the_caller(how: str, tmp_path: Path) -> None:
     """Ctrl-C reaches the run, which ends in good order; so it does when the notebook's kernel is killed."""
     program = start(tmp_path, "run(Mine, slow=True, **TWO | {'num_epochs': 500})")
-    folder = wait_for(lambda: run_folder(tmp_path), seconds=60)
-    wait_for(lambda: status(folder)["epochs_finished"] >= 1, seconds=60)
+    folder = wait_for(lambda: run_folder(tmp_path), seconds=120)
+    wait_for(lambda: status(folder)["epochs_finished"] >= 1, seconds=120)
     program.send_signal(signal.SIGINT if how == "Ctrl-C" else signal.SIGKILL)
-    output = program.communicate(timeout=60)[0]
-    wait_for(lambda: status(folder)["state"] == "interrupted", seconds=30)
+    output = program.communicate(timeout=120)[0]
+    wait_for(lambda: status(folder)["state"] == "interrupted")
     assert ("KeyboardInterrupt" in output) == (how == "Ctrl-C")
     number = "SIGINT" if how == "Ctrl-C" else "SIGTERM"
     assert status(folder)["exit_reason"] == f"stopped by {number}"
@@ -106,7 +106,7 @@ def test_the_run_ends_with_the_caller(how: str, tmp_path: Path) -> None:
 def test_what_is_wrong_is_told_before_anything_starts(tmp_path: Path) -> None:
     """As for one device."""
     program = start(tmp_path, "run(Mine, **TWO | {'num_epochs': -3})")
-    output = program.communicate(timeout=60)[0]
+    output = program.communicate(timeout=120)[0]
     assert program.returncode == 1
     assert "num_epochs" in output
     assert not (tmp_path / "outputs").exists()

@@ -26,6 +26,7 @@ from runner.queued_run import mark_queued
 from runner.run_folder import RunFolder
 from runner.run_seal import check_run, seal_run
 from runner.slurm_jobs import Launch, add_launch, owner_lives, read_launches
+from tests.brake import braked, release
 from tests.sweep_samples import CONTAINERS, REPOSITORY, only_sweep, results, wait_until
 
 TINY = ("--model=Tiny", f"--containers={CONTAINERS}")
@@ -175,14 +176,14 @@ def launch(folder: Path, *argv: str) -> str:
     variables = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
     with (folder / "said.txt").open("w") as file:
         subprocess.run([sys.executable, str(REPOSITORY / "runner.py"), *argv], cwd=folder, env=variables, check=True,
-                       stdout=file, stderr=file, timeout=60)  # fmt: skip
+                       stdout=file, stderr=file, timeout=120)  # fmt: skip
     return (folder / "said.txt").read_text()
 
 
 def test_a_run_in_the_background_that_is_preempted(tmp_path: Path) -> None:
     """The signal that Slurm sends stops the run after its step; submitit starts the job again, and it goes on."""
-    argv = ("--launcher=local", "--num_epochs=12", "--step_seconds=0.1", "--saliency_limit=1", "--trust_checkpoint")
-    said = launch(tmp_path, *TINY, *argv)
+    argv = ("--num_epochs=12", "--step_seconds=2", braked(tmp_path), "--saliency_limit=1", "--trust_checkpoint")
+    said = launch(tmp_path, *TINY, "--launcher=local", *argv)
     run = RunFolder(tmp_path / said.splitlines()[-1])
     assert re.search(rf"kill \d+ stops it. What it prints: outputs/{run.path.name}/launcher$", said, re.MULTILINE)
     assert list((tmp_path / "outputs").glob("2*")) == [run.path]
@@ -190,7 +191,9 @@ def test_a_run_in_the_background_that_is_preempted(tmp_path: Path) -> None:
     [task] = [path for path in Path("/proc").glob("[0-9]*") if _is_task(path, run.jobs)]
     os.kill(int(task.name), signal.SIGUSR2)
     wait_until(lambda: run.read_status().get("attempts") == 2)
-    wait_until(lambda: run.read_status().get("state") == "completed")
+    release(tmp_path)
+    wait_until(run.digests.is_file)  # the last that is written
+    assert run.read_status()["state"] == "completed"
     assert run.read_status()["epochs_finished"] == 12
     assert "going on from checkpoints/" in run.log.read_text()
     assert check_run(run).is_whole

@@ -151,8 +151,8 @@ def test_a_submission_that_fails(
 
 def test_sbatch_hangs(slurm: Fake, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """It gets a time limit, and leaves no run that waits."""
-    monkeypatch.setattr(submission, "_COMMAND_SECONDS", 0.3)
-    slurm.does("sbatch", '[ "$1" = --test-only ] || exec sleep 20')
+    monkeypatch.setattr(submission, "_COMMAND_SECONDS", 5)  # the trial before must answer in time
+    slurm.does("sbatch", '[ "$1" = --test-only ] || exec sleep 100')
     assert "did not answer" in refused(capsys, *TINY, code=1)
     assert only_run().read_status()["state"] == "interrupted"
 
@@ -222,8 +222,11 @@ def test_a_queue_below_a_link(slurm: Fake, capsys: pytest.CaptureFixture[str]) -
         RunJob(run.path, [], run.path)()  # requeued at that very moment
 
 
-def test_a_queue_that_cannot_know(slurm: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_queue_that_cannot_know(
+    slurm: Fake, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where Slurm is silent the queue says so, and what the folders say; it is asked once."""
+    monkeypatch.setattr(slurm_jobs, "ASK_SECONDS", 600.0)  # it is silent for as long as this test takes
     outputs = Path("outputs").absolute()
     assert queue_command([], outputs) == "The queue is empty."
     run = submitted()
@@ -324,5 +327,6 @@ def test_a_job_waits_for_who_submitted_it(waiting: RunFolder, monkeypatch: pytes
     RunJob(waiting.path, [], waiting.path)._wait_for_submitter()
     assert os.times().elapsed - began >= 0.15
     submitter.unlock()
+    monkeypatch.setattr(job_module, "_SUBMITTER_SECONDS", 600.0)
     RunJob(waiting.path, [], waiting.path)._wait_for_submitter()
-    assert os.times().elapsed - began < 5
+    assert os.times().elapsed - began < 60

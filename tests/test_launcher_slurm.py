@@ -16,14 +16,15 @@ from runner import folder_lock, slurm_jobs
 from runner.folder_lock import FolderLock, is_locked
 from runner.run_folder import RunFolder
 from runner.sweep.sweep_folder import SweepFolder
+from tests.brake import braked, release
 from tests.slurm_cluster import Cluster, cluster, missing_programs
 from tests.sweep_samples import CONTAINERS, REPOSITORY, attempts, only_sweep, results, wait_until
 
 pytestmark = pytest.mark.skipif(bool(missing_programs()), reason=f"not installed: {', '.join(missing_programs())}")
 
 TINY = ("--model=Tiny", f"--containers={CONTAINERS}", "--launcher=slurm", "--slurm_time=10")
-SLOW = ("--num_epochs=12", "--step_seconds=0.2", "--saliency_limit=1")
-"""Seven seconds of training."""
+SLOW = ("--num_epochs=12", "--step_seconds=2", "--saliency_limit=1")
+"""Much more than a minute of training, if the brake is on."""
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +65,7 @@ def test_a_run(slurm: Cluster, tmp_path: Path) -> None:
     job, run = submit(slurm, tmp_path, "--slurm_comment=a b", "--slurm_cpus_per_task=1", "--num_epochs=2")
     assert status(run)["state"] in ("queued", "running")
     wait_for_state(run, "completed")
-    wait_until(lambda: slurm.state(job) in ("", "COMPLETED"), 20)
+    wait_until(lambda: slurm.state(job) in ("", "COMPLETED"))
     assert list(status(run)["phases"]) == ["train", "test", "inference", "saliency"]
     assert status(run)["attempts"] == 1
     variables = json.loads(run.environment.read_text())["variables"]
@@ -82,7 +83,7 @@ def test_a_run(slurm: Cluster, tmp_path: Path) -> None:
 def test_a_job_with_a_task_for_each_device(slurm: Cluster, tmp_path: Path) -> None:
     """All tasks are one run: they train together, each makes its maps, and the first one says what comes out."""
     _, folder = submit(slurm, tmp_path, "--devices=2", "--accelerator=cpu", "--strategy=ddp", "--num_items=23")
-    wait_until(lambda: status(folder).get("state") in ("completed", "failed"), seconds=120)
+    wait_until(lambda: status(folder).get("state") in ("completed", "failed"), seconds=300)
     assert status(folder)["state"] == "completed", folder.log.read_text()
     log = folder.log.read_text(encoding="utf-8")
     assert re.search(r"rank1 .*part 2/2", log)
@@ -95,7 +96,7 @@ def test_maps_in_parts(slurm: Cluster, tmp_path: Path) -> None:
     trained = slurm.program(tmp_path, *TINY[:2], "--num_items=23", "--num_epochs=1").splitlines()[-1]
     source = ("--train=False", f"--src_checkpoint={trained}", "--saliency_parts=2", "--num_items=23")
     _, folder = submit(slurm, tmp_path, *source)
-    wait_until(lambda: status(folder).get("state") in ("completed", "failed"), seconds=120)
+    wait_until(lambda: status(folder).get("state") in ("completed", "failed"), seconds=300)
     assert status(folder)["state"] == "completed", folder.log.read_text()
     expected, found = (RunFolder(tmp_path / trained).read_results(), folder.read_results())
     assert found["saliency"]["metrics"] == expected["saliency"]["metrics"]
@@ -104,9 +105,9 @@ def test_maps_in_parts(slurm: Cluster, tmp_path: Path) -> None:
     assert "the maps of" not in folder.log.read_text(encoding="utf-8")
 
 
-def owner_of_newest(sweep: SweepFolder) -> tuple[int, str] | None:
-    """Return the newest trial that runs, and the task of the array that runs it; None while it is starting."""
-    running = [number for number in sweep.started() - sweep.sealed().keys() if sweep.is_running(number)]
+def owner_of_new(sweep: SweepFolder, known: set[int]) -> tuple[int, str] | None:
+    """Return a trial that runs and was not known, and the task of the array that runs it; None while there is none."""
+    running = [number for number in sweep.started() - sweep.sealed().keys() - known if sweep.is_running(number)]
     record = sweep.point(max(running, default=0)) / "environment.json"
     if not running or not record.is_file():
         return None
@@ -116,18 +117,21 @@ def owner_of_newest(sweep: SweepFolder) -> tuple[int, str] | None:
 def test_a_sweep_of_8_trials_whose_worker_is_killed(slurm: Cluster, tmp_path: Path) -> None:
     """Two jobs of one array share the trials; when one is killed with -9, the other does its trial as well."""
     axes = ["--sweep", "l_rate=1e-3,2e-3,3e-3,4e-3", "--different_seeds=2", "--sweep_metric=val_loss"]
-    argv = [*axes, "--workers=2", "--num_epochs=2", "--step_seconds=0.3", "--saliency_limit=1"]
+    argv = [*axes, "--workers=2", "--num_epochs=2", "--step_seconds=2", braked(tmp_path), "--saliency_limit=1"]
     job, folder = submit(slurm, tmp_path, *argv)
     sweep = only_sweep(tmp_path)
     assert sweep.path == folder.path
     wait_until(lambda: len(sweep.sealed()) >= 1 and len(sweep.started()) >= 3)
     assert re.search(rf"{job}: 2 RUNNING$", slurm.program(tmp_path, "queue"), re.MULTILINE)
-    victim, owner = wait_until(lambda: owner_of_newest(sweep))
+    known = sweep.started()
+    victim, owner = wait_until(lambda: owner_of_new(sweep, known))  # one that has just begun
     slurm("scancel", "--signal=KILL", f"{job}_{owner}")
+    wait_until(lambda: slurm.state(f"{job}_{owner}") in ("", "FAILED"))
+    release(tmp_path)
     wait_until(lambda: slurm.state(job) in ("", "FAILED\nCOMPLETED", "COMPLETED\nFAILED", "FAILED", "COMPLETED"))
     found = results(sweep)
     assert [body["state"] for body in found.values()] == ["completed"] * 8
-    assert attempts(sweep, victim) in (1, 2)  # it may have ended just before the signal came
+    assert attempts(sweep, victim) == 2
     assert sum(attempts(sweep, number) for number in found) == 9
     assert sweep.report.is_file()
 
@@ -136,8 +140,8 @@ def test_the_end_of_the_time(slurm: Cluster, tmp_path: Path) -> None:
     """Slurm's own signal stops the run after its step; the job is requeued and goes on in the same folder."""
     job, run = submit(slurm, tmp_path, "--num_epochs=500", "--step_seconds=0.1")
     wait_for_epochs(run, 1)
-    slurm("scontrol", "update", f"JobId={job}", "TimeLimit=1")  # looked at twice a minute
-    wait_until(lambda: slurm.state(job) == "PENDING", 90)
+    slurm("scontrol", "update", f"JobId={job}", "TimeLimit=2")  # looked at twice a minute
+    wait_until(lambda: slurm.state(job) == "PENDING", 180)
     assert status(run)["state"] == "queued"
     assert re.search(r"_Tiny +queued +\d+ +PENDING$", slurm.program(tmp_path, "queue"), re.MULTILINE)
     assert " queued " in slurm.program(tmp_path, "runs")
@@ -155,12 +159,12 @@ def test_the_end_of_the_time(slurm: Cluster, tmp_path: Path) -> None:
 
 def test_kill_9_and_a_node_that_goes_down(slurm: Cluster, tmp_path: Path) -> None:
     """What was killed says so and goes on with the same options; what loses its node waits for it to come back."""
-    job, run = submit(slurm, tmp_path, "--slurm_comment=mine", *SLOW)
+    job, run = submit(slurm, tmp_path, "--slurm_comment=mine", *SLOW, braked(tmp_path))
     wait_for_epochs(run, 1)
     assert "is in use by process" in slurm.program(tmp_path, *TINY[2:], f"--resume={run.path}", code=2)
     assert "queue cancel" in slurm.program(tmp_path, "runs", "rm", "latest", "--yes", code=2)
     slurm("scancel", "--signal=KILL", f"{job}.0")
-    wait_until(lambda: slurm.state(job) in ("", "FAILED"), 30)
+    wait_until(lambda: slurm.state(job) in ("", "FAILED"))
     assert " killed " in slurm.program(tmp_path, "runs")
     again = slurm.program(tmp_path, f"--resume={run.path}", "--launcher=slurm")
     second = re.findall(r"job (\d+)", again)[0]
@@ -168,6 +172,7 @@ def test_kill_9_and_a_node_that_goes_down(slurm: Cluster, tmp_path: Path) -> Non
     finished = status(run)["epochs_finished"]
     wait_for_epochs(run, finished + 1)
     slurm.node_fails(second)
+    release(tmp_path)
     slurm.start_again(second)
     wait_for_state(run, "completed")
     assert status(run)["attempts"] == 3
@@ -176,11 +181,12 @@ def test_kill_9_and_a_node_that_goes_down(slurm: Cluster, tmp_path: Path) -> Non
 
 def test_cancel(slurm: Cluster, tmp_path: Path) -> None:
     """A run stops in good order, one that waits is forgotten, a sweep stops with all its jobs."""
-    job, run = submit(slurm, tmp_path, *SLOW)
+    job, run = submit(slurm, tmp_path, "--num_epochs=500", "--step_seconds=0.2")
     waiting_job, waiting = submit(slurm, tmp_path, "--slurm_begin=now+1hour")
     gone_job, gone = submit(slurm, tmp_path, "--slurm_hold")
     slurm("scancel", gone_job)
-    sweep_job, sweep = submit(slurm, tmp_path, "--sweep", "l_rate=1e-3,2e-3", "--workers=2", "--step_seconds=1")
+    sweep_job, sweep = submit(slurm, tmp_path, "--sweep", "l_rate=1e-3,2e-3", "--workers=2",
+                              "--num_epochs=100", "--step_seconds=1")  # fmt: skip
     wait_for_epochs(run, 1)
     table = slurm.program(tmp_path, "queue")
     assert re.search(rf"{run.path.name} +running  {job} +RUNNING", table)
@@ -190,7 +196,7 @@ def test_cancel(slurm: Cluster, tmp_path: Path) -> None:
     assert f"job {job} cancelled" in said[0]
     assert f"Cancelled in Slurm: {sweep_job}_" in said[2]
     wait_until(lambda: all(slurm.state(each) in ("", "CANCELLED", "CANCELLED\nCANCELLED")
-                           for each in (job, waiting_job, sweep_job)), 30)  # fmt: skip
+                           for each in (job, waiting_job, sweep_job)))  # fmt: skip
     wait_for_state(run, "interrupted")
     assert status(run)["exit_reason"] == "stopped by SIGTERM"
     assert status(waiting)["exit_reason"] == "cancelled while it was waiting"
@@ -206,6 +212,7 @@ def test_slurm_knows_whether_the_owner_of_a_lease_lives(
     monkeypatch.setenv("SLURM_CONF", slurm.environment["SLURM_CONF"])
     monkeypatch.setattr(folder_lock, "is_on_network", lambda folder: True)
     monkeypatch.setattr(slurm_jobs, "ASK_SECONDS", 0.0)
+    slurm_jobs._own_cluster.cache_clear()  # another test may have asked where there was no Slurm
     script = tmp_path / "script.sh"
     code = "import os; from runner.slurm_jobs import own_job; open(os.sys.argv[1], 'w').write(own_job())"
     script.write_text(f'#!/bin/bash\npython -c "{code}" {tmp_path}/owner.$SLURM_RESTART_COUNT.txt\nsleep 300\n')
@@ -230,11 +237,11 @@ def test_slurm_knows_whether_the_owner_of_a_lease_lives(
     lease.write_text(f"token 7 {(tmp_path / 'owner.1.txt').read_text()}\n")
     assert is_locked(tmp_path)
     slurm("scancel", job)
-    wait_until(lambda: slurm.state(job) in ("", "CANCELLED"), 30)
+    wait_until(lambda: slurm.state(job) in ("", "CANCELLED"))
     began = time.monotonic()
     lock = FolderLock(tmp_path)
     assert lock.take()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60  # of the hour
     lock.give_back()
 
 

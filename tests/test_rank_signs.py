@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from runner import rank_signs
+from runner.atomic_files import temporary_name
 from runner.rank_signs import RankSign, RankSigns, sign_file
 from tests.faults.programs import wait_for
 
@@ -21,6 +22,15 @@ def test_a_process_tells_what_it_does(tmp_path: Path) -> None:
         assert (found["state"], found["phase"]) == ("done", "train")
     sign.remove()
     assert signs.read(3) == {}
+
+
+def test_nothing_is_left_of_a_process_that_was_killed(tmp_path: Path) -> None:
+    """Whatever it was doing; the file of another one stays."""
+    RankSign(tmp_path, 1).say()
+    RankSign(tmp_path, 10).say()
+    temporary_name(sign_file(tmp_path, 1)).touch()
+    RankSigns(tmp_path).forget(1)
+    assert list(tmp_path.iterdir()) == [sign_file(tmp_path, 10)]
 
 
 def test_silence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

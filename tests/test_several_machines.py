@@ -4,20 +4,21 @@ import ctypes
 import os
 import shutil
 import signal
-import socket
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from tests.brake import braked, release
+from tests.faults import warm_children
 from tests.faults.programs import Program, fingerprint, run, run_folder, start, status, tiny, wait_for
+from tests.free_ports import free_port
 
 ONE_EACH = ("--accelerator=cpu", "--devices=1", "--num_nodes=2", "--strategy=ddp")
-PLAIN = ("--num_epochs=4", "--num_items=23")
+PLAIN = ("--num_epochs=12", "--num_items=23")
 _NETWORK = 0x40000000  # CLONE_NEWNET
 
 
@@ -72,27 +73,25 @@ def enter(namespace: Path) -> None:
             raise OSError(ctypes.get_errno(), "setns")
 
 
-def free_port() -> str:
-    with closing(socket.create_server(("127.0.0.1", 0))) as server:
-        return str(server.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def one_machine(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What two processes on one machine come to."""
     folder = tmp_path_factory.mktemp("one")
-    run(folder, *tiny("--accelerator=cpu", "--devices=2", "--strategy=ddp", *PLAIN))
+    argv = tiny("--accelerator=cpu", "--devices=2", "--strategy=ddp", *PLAIN)
+    run(folder, *argv, first=partial(warm_children.prepare, 2))
     return fingerprint(run_folder(folder))
 
 
 def test_all_phases(machines: Machines, tmp_path: Path, one_machine: dict[str, str]) -> None:
     """One run folder, the same bits as two processes of one machine, and nothing left behind."""
-    port = free_port()
+    port = str(free_port())
     programs = [machines.start(tmp_path, node, *tiny(*ONE_EACH, *PLAIN), MASTER_PORT=port) for node in (0, 1)]
-    assert [each.wait(120) for each in programs] == [0, 0], programs[0].output + programs[1].output
+    assert [each.wait() for each in programs] == [0, 0], programs[0].output + programs[1].output
     folder = run_folder(tmp_path)
     assert status(folder)["state"] == "completed"
-    assert all(line.startswith("[W") for line in programs[1].output.splitlines())  # torch does without names of hosts
+    unknown, slow = "[W", "waiting for the first process, with NODE_RANK=0"  # torch does without names of hosts
+    said = [line for line in programs[1].output.splitlines() if slow not in line]
+    assert all(line.startswith(unknown) for line in said), programs[1].output
     assert "part 1/2" in programs[0].output
     assert fingerprint(folder) == one_machine
     assert not list(folder.glob(".rank*"))
@@ -100,30 +99,31 @@ def test_all_phases(machines: Machines, tmp_path: Path, one_machine: dict[str, s
 
 def test_kill_9_of_a_machine(machines: Machines, tmp_path: Path, one_machine: dict[str, str]) -> None:
     """The other one ends at once in good order, and the run goes on to the same bits."""
-    port = free_port()
-    argv = tiny(*ONE_EACH, *PLAIN, "--step_seconds=0.1")
+    port = str(free_port())
+    argv = tiny(*ONE_EACH, *PLAIN, "--step_seconds=1", braked(tmp_path))
     programs = [machines.start(tmp_path, node, *argv, MASTER_PORT=port) for node in (0, 1)]
     folder = wait_for(lambda: run_folder(tmp_path))
     wait_for(lambda: status(folder)["epochs_finished"] >= 1)
     programs[1].send(signal.SIGKILL)
-    assert programs[0].wait(60) == 1, programs[0].output
+    assert programs[0].wait() == 1, programs[0].output
+    release(tmp_path)
     assert status(folder)["state"] == "failed"
     assert "The connection to a process on another machine was lost" in status(folder)["exit_reason"]
     assert "Traceback" not in programs[0].output
     again = [
-        machines.start(tmp_path, node, f"--resume={folder}", "--step_seconds=0", MASTER_PORT=port)
+        machines.start(tmp_path, node, f"--resume={folder}", MASTER_PORT=port)
         for node in (0, 1)
     ]  # fmt: skip
-    assert [each.wait(120) for each in again] == [0, 0], again[0].output + again[1].output
+    assert [each.wait() for each in again] == [0, 0], again[0].output + again[1].output
     assert fingerprint(folder) == one_machine
 
 
 def test_an_exception_on_another_machine(machines: Machines, tmp_path: Path) -> None:
     """Its words reach the first machine, which ends with them."""
-    port = free_port()
+    port = str(free_port())
     argv = tiny(*ONE_EACH, *PLAIN, "--fault=step raises", "--fault_rank=1")
     programs = [machines.start(tmp_path, node, *argv, MASTER_PORT=port) for node in (0, 1)]
-    assert [each.wait(60) for each in programs] == [1, 1], programs[0].output + programs[1].output
+    assert [each.wait() for each in programs] == [1, 1], programs[0].output + programs[1].output
     assert "ValueError: the step is <b>wrong</b>" in status(run_folder(tmp_path))["exit_reason"]
     assert "The process with rank 1, of 2, on " in status(run_folder(tmp_path))["exit_reason"]
 
@@ -140,9 +140,9 @@ def test_torchrun(tmp_path: Path, one_machine: dict[str, str]) -> None:
     program = shutil.which("torchrun")
     assert program is not None
     done = subprocess.run(
-        [program, "--nproc-per-node=2", "--master-port", free_port(), Path(__file__).parents[1] / "runner.py",
+        [program, "--nproc-per-node=2", "--master-port", str(free_port()), Path(__file__).parents[1] / "runner.py",
          *tiny("--accelerator=cpu", "--devices=2", "--strategy=ddp", *PLAIN)],
-        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=200,
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert fingerprint(run_folder(tmp_path)) == one_machine
@@ -150,10 +150,10 @@ def test_torchrun(tmp_path: Path, one_machine: dict[str, str]) -> None:
 
 def test_another_command_on_the_other_machine(machines: Machines, tmp_path: Path) -> None:
     """Both say what differs, and nothing is trained."""
-    port = free_port()
+    port = str(free_port())
     argv = [tiny(*ONE_EACH, *PLAIN), tiny(*ONE_EACH, *PLAIN, "--l_rate=0.5")]
     programs = [machines.start(tmp_path, node, *argv[node], MASTER_PORT=port) for node in (0, 1)]
-    assert [each.wait(60) for each in programs] == [1, 1], programs[0].output + programs[1].output
+    assert [each.wait() for each in programs] == [1, 1], programs[0].output + programs[1].output
     for each in programs:
         assert "The processes of a run must have the same command: l_rate is 0.01 there, 0.5 here" in each.output
         assert "Traceback" not in each.output
@@ -173,7 +173,7 @@ def test_a_wrong_place_to_meet(variables: dict[str, str], message: str, tmp_path
     """Told in a sentence, before anything is made."""
     where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"} | variables
     program = start(tmp_path, *tiny(*ONE_EACH), separate=False, **where)
-    assert program.wait(60) in (1, 2)
+    assert program.wait() in (1, 2)  # without a network the answer of a name server may take long
     assert message in program.output
     assert "Traceback" not in program.output
     assert not (tmp_path / "outputs").exists()

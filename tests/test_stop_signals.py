@@ -39,7 +39,8 @@ def outcome(work):
 
 def run(code: str) -> tuple[list[str], str]:
     """Run *code* after BEGIN in a process of its own; return the lines it printed and what it said to stderr."""
-    done = subprocess.run([sys.executable, "-c", BEGIN + code], capture_output=True, text=True, check=False, timeout=60)
+    argv = [sys.executable, "-c", BEGIN + code]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines(), done.stderr
 
@@ -166,42 +167,49 @@ outcome(work)
 STUCK = """
 import pathlib, threading
 stop_signals.LAST_SECONDS, stop_signals.HURRY_SECONDS = {last}, {hurry}
+caught = threading.Event()
+def send():
+    for number in {numbers}:
+        time.sleep(0.2)
+        kill(number)
+        caught.wait()  # two that wait for one thread come in no order
+        caught.clear()
 def stuck(stop):
     child = os.fork()
     if child == 0:
-        time.sleep(60)
+        time.sleep(100)
+        os._exit(0)
     pathlib.Path("child").write_text(str(child))
-    end = time.monotonic() + 30
+    end = time.monotonic() + 50
+    sender = threading.Thread(target=send, daemon=True)
     while time.monotonic() < end:
         try:
+            if sender.ident is None:
+                sender.start()
             time.sleep(1)
         except BaseException:
-            pass
-for number in {numbers}:
-    threading.Timer(number[0], kill, [number[1]]).start()
+            caught.set()
 stop = StopSignals()
 with stop.installed(lambda state, reason: pathlib.Path("reason").write_text(reason)):
     stop.interruptible(stuck, stop)
 """
 
 
-@pytest.mark.parametrize(("last", "hurry", "numbers"), [(1, 9, [(0.2, 15)]), (20, 0.5, [(0.2, 2), (0.4, 15)])])
-def test_code_that_does_not_stop_is_ended(
-    last: float, hurry: float, numbers: list[tuple[float, int]], tmp_path: Path
-) -> None:
+@pytest.mark.parametrize(("last", "hurry", "numbers"), [(1, 90, [15]), (90, 0.5, [2, 15])])
+def test_code_that_does_not_stop_is_ended(last: float, hurry: float, numbers: list[int], tmp_path: Path) -> None:
     """Whatever it catches, after one signal in time, after two sooner; its children too; the first signal counts."""
     code = BEGIN + STUCK.format(last=last, hurry=hurry, numbers=numbers)
     started = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
-        capture_output=True, text=True, check=False, timeout=60,
+        capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
-    assert time.monotonic() - started < 25
-    assert done.returncode == 128 + numbers[0][1]
+    assert time.monotonic() - started < 45
+    assert done.returncode == 128 + numbers[0]
     assert "by force" in (tmp_path / "reason").read_text()
     assert "in stuck" in done.stderr  # where it was
     child = int((tmp_path / "child").read_text())
-    wait_for(lambda: not is_alive(child), seconds=10)  # a kill takes effect when the system has time for it
+    wait_for(lambda: not is_alive(child))  # a kill takes effect when the system has time for it
 
 
 def test_signals_of_children_are_their_own() -> None:
@@ -308,8 +316,10 @@ class Slow:
     def __del__(self):
         kill(signal.SIGTERM)
 def work(stop):
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])  # not before it is said, however slow that is
     Slow()
     print("swallowed")
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
     time.sleep(50)
 outcome(work)
 """

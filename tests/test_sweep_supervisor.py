@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from runner.sweep.sweep_folder import SweepFolder
+from tests.brake import braked, release
 from tests.sweep_samples import (
     attempts,
     begun_sweep,
@@ -146,27 +147,33 @@ def test_fail_fast(tmp_path: Path) -> None:
     assert states(only_sweep(tmp_path)) == {0: "failed"}
 
 
-@pytest.mark.parametrize("option", ["--trial_timeout=4", "--stall_timeout=4"])
-def test_a_trial_that_hangs_is_stopped(tmp_path: Path, option: str) -> None:
-    """It fails with the reason, and the others go on."""
-    run(tmp_path, sweeping("--sweep", 'mode=hang,""', option), code=1)
-    sweep = only_sweep(tmp_path)
-    assert states(sweep) == {0: "failed", 1: "completed"}
-    assert "4 s" in results(sweep)[0]["reason"]
+def test_a_trial_that_hangs_is_stopped(tmp_path: Path) -> None:
+    """It fails with the reason, and the others go on; what they need may be much more where the machine is slow."""
+    reasons = {"trial_timeout": "took longer than 15 s", "stall_timeout": "got no further for 15 s"}
+    programs = {}
+    for option in reasons:  # both at once: they only wait
+        (tmp_path / option).mkdir()
+        programs[option] = start(tmp_path / option, sweeping("--sweep", 'mode=hang,""', f"--{option}=15"))
+    for option, reason in reasons.items():
+        assert programs[option].wait() == 1, programs[option].output
+        sweep = only_sweep(tmp_path / option)
+        assert states(sweep) == {0: "failed", 1: "completed"}
+        assert reason in results(sweep)[0]["reason"]
 
 
 def test_ctrl_c_stops_in_good_order(tmp_path: Path) -> None:
     """Trials end after their step with a checkpoint; the same command goes on; it costs them no attempt."""
-    argv = sweeping("--sweep", "x=0..1", "--num_epochs=30", "--pause=0.03")
+    argv = sweeping("--sweep", "x=0..1", "--num_epochs=30", "--pause=1", braked(tmp_path))
     first = start(tmp_path, argv)
     sweep = begun_sweep(tmp_path)
     wait_until(lambda: all(pid_of(sweep, number) for number in range(2)))
     first.send(signal.SIGINT)
-    assert first.wait(60) == 130
+    assert first.wait() == 130
     assert "Go on with:" in first.output
     assert not states(sweep)
     assert not running(sweep)
     assert all((sweep.point(number) / "checkpoints" / "last.ckpt").is_file() for number in range(2))
+    release(tmp_path)
     run(tmp_path, argv)
     assert states(sweep) == {0: "completed", 1: "completed"}
     assert "going on from" in (sweep.point(0) / "run.log").read_text()
@@ -182,13 +189,13 @@ def test_ctrl_c_twice_stops_now(tmp_path: Path) -> None:
     first.send(signal.SIGINT)
     wait_until(lambda: "once more" in first.output)
     first.send(signal.SIGINT)
-    assert first.wait(30) == 130
+    assert first.wait() == 130
     assert not running(sweep)
 
 
 def test_workers_outlive_their_supervisor(tmp_path: Path) -> None:
     """kill -9 of the supervisor leaves its trials working; another one adopts them and none is run twice."""
-    argv = sweeping("--sweep", "x=0..3", "--num_epochs=40", "--pause=0.03")
+    argv = sweeping("--sweep", "x=0..3", "--num_epochs=30", "--pause=1", braked(tmp_path))
     first = start(tmp_path, argv)
     sweep = begun_sweep(tmp_path)
     wait_until(lambda: all(pid_of(sweep, number) for number in range(2)))
@@ -196,7 +203,10 @@ def test_workers_outlive_their_supervisor(tmp_path: Path) -> None:
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
     assert running(sweep) == [0, 1]
-    run(tmp_path, argv)
+    second = start(tmp_path, argv)
+    wait_until(lambda: running(sweep) == [0, 1, 2, 3])
+    release(tmp_path)
+    assert second.wait(300) == 0
     assert states(sweep) == dict.fromkeys(range(4), "completed")
     assert [pid_of(sweep, number) for number in range(2)] == pids
     assert all(attempts(sweep, number) == 1 for number in range(4))
@@ -204,14 +214,16 @@ def test_workers_outlive_their_supervisor(tmp_path: Path) -> None:
 
 def test_a_killed_worker_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     """The result has the same bits as that of a sweep that nobody touched."""
-    argv = sweeping("--sweep", "x=0..1", "--num_epochs=25", "--pause=0.03")
+    argv = sweeping("--sweep", "x=0..1", "--num_epochs=25", "--pause=1", f"--brake={tmp_path / 'brake'}")
     run(tmp_path, [*argv, "--output_to=undisturbed"])
     [calm] = [SweepFolder(path) for path in (tmp_path / "undisturbed" / "sweeps").glob("2*")]
+    braked(tmp_path)
     first = start(tmp_path, argv)
     sweep = begun_sweep(tmp_path)
     pid = wait_until(lambda: pid_of(sweep, 1))
     os.kill(pid, signal.SIGKILL)
-    assert first.wait(200) == 0
+    release(tmp_path)
+    assert first.wait(300) == 0
     assert attempts(sweep, 1) == 2
     assert fingerprints(sweep) == fingerprints(calm)
 
@@ -254,11 +266,13 @@ def test_the_queue(tmp_path: Path) -> None:
 
 def test_cancelling_a_running_trial(tmp_path: Path) -> None:
     """It stops in good order, whoever started it, and is not begun again."""
-    first = start(tmp_path, sweeping("--sweep", "x=0..1", "--num_epochs=30", "--pause=0.03"))
+    first = start(tmp_path, sweeping("--sweep", "x=0..1", "--num_epochs=30", "--pause=1", braked(tmp_path)))
     sweep = begun_sweep(tmp_path)
     wait_until(lambda: pid_of(sweep, 0))
     run(tmp_path, ["queue", "cancel", f"{sweep.name}/0"])
-    assert first.wait(200) == 0
+    wait_until(lambda: 0 in states(sweep))
+    release(tmp_path)
+    assert first.wait(300) == 0
     assert states(sweep) == {0: "cancelled", 1: "completed"}
     assert json.loads((sweep.point(0) / "status.json").read_text())["state"] == "interrupted"
     run(tmp_path, ["queue", "retry", f"{sweep.name}/0"])
@@ -268,12 +282,13 @@ def test_cancelling_a_running_trial(tmp_path: Path) -> None:
 
 def test_cancelling_a_running_sweep(tmp_path: Path) -> None:
     """Its trials stop with a checkpoint and without a result, so that resume goes on with them."""
-    argv = sweeping("--sweep", "x=0..1", "--num_epochs=30", "--pause=0.03")
+    argv = sweeping("--sweep", "x=0..1", "--num_epochs=30", "--pause=1", braked(tmp_path))
     first = start(tmp_path, argv)
     sweep = begun_sweep(tmp_path)
     wait_until(lambda: pid_of(sweep, 0))
     run(tmp_path, ["queue", "cancel", sweep.name])
-    assert first.wait(60) == 0
+    assert first.wait() == 0
+    release(tmp_path)
     assert "since the sweep was cancelled" in first.output
     assert "died" not in first.output
     assert not states(sweep)

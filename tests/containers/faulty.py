@@ -14,6 +14,7 @@ class Tiny(LightningContainer):
     fault_rank = param.Integer(default=None, allow_None=True, doc="Process that misbehaves; all unless set.")
     at = param.Integer(default=5, bounds=(0, None), doc="Where: item, step, epoch or image.")
     step_seconds = param.Number(default=0.0, bounds=(0, None), doc="How long each step sleeps.")
+    brake = param.String(default="", doc="A file: steps sleep only after the first epoch, and while it is there.")
     image_seconds = param.Number(default=0.0, bounds=(0, None), doc="How long each forward pass of an image sleeps.")
     num_items = param.Integer(default=24, bounds=(0, None), doc="Items in each split.")
     num_workers = param.Integer(default=0, bounds=(0, None), doc="Processes that load data.")

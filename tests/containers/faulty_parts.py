@@ -148,9 +148,10 @@ class Squares(LightningDataModule):
 class Misbehaving(Callback):
     def __init__(self, container):
         self.fault, self.at, self.seconds = container.fault, container.at, container.step_seconds
+        self.brake = container.brake
 
     def on_train_batch_end(self, trainer, *_):
-        if self.seconds:
+        if self.seconds and (not self.brake or (trainer.current_epoch > 0 and Path(self.brake).exists())):
             time.sleep(self.seconds)
         if self.fault == "ends early" and trainer.global_step == self.at:
             os._exit(0)

@@ -18,6 +18,7 @@ class Sweeping(LightningContainer):
         doc="How to misbehave.",
     )
     pause = param.Number(default=0.0, bounds=(0, None), doc="Seconds that each step sleeps.")
+    brake = param.String(default="", doc="A file: steps sleep only after the first epoch, and while it is there.")
     batches = param.Integer(default=3, bounds=(1, None), doc="Batches per epoch.")
 
     def __init__(self):

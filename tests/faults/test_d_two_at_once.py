@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from runner.cli import main
+from tests.brake import braked, release
 from tests.faults.programs import FAKE_CLOCK, REPOSITORY, fingerprint, run, run_folder, start, status, tiny, wait_for
 
 QUICK = ("--num_epochs=1", "--saliency_method=none")
@@ -26,7 +27,7 @@ def test_d1_sixteen_starts_at_once(tmp_path: Path, capsys: pytest.CaptureFixture
 
 def test_d2_d3_a_run_that_lives_is_not_resumed(tmp_path: Path) -> None:
     """The second one ends at once, and names the process of the first."""
-    first = start(tmp_path, *tiny("--step_seconds=0.2"))
+    first = start(tmp_path, *tiny("--step_seconds=0.2", "--num_epochs=500"))
     folder = wait_for(lambda: run_folder(tmp_path))
     wait_for(lambda: status(folder)["phase"] == "train")
     output = run(tmp_path, f"--resume={folder}", code=2)
@@ -37,11 +38,12 @@ def test_d2_d3_a_run_that_lives_is_not_resumed(tmp_path: Path) -> None:
 
 def test_d4_d5_the_number_of_a_process_means_nothing(tmp_path: Path) -> None:
     """Another process may have it by now: what counts is the lock, which is free at once after a kill."""
-    first = start(tmp_path, *tiny("--step_seconds=0.05"))
+    first = start(tmp_path, *tiny("--step_seconds=5", braked(tmp_path)))
     folder = wait_for(lambda: run_folder(tmp_path))
     wait_for(lambda: status(folder)["epochs_finished"] >= 1)
     first.send(9)
-    first.wait()
+    assert first.wait() == -9
+    release(tmp_path)
     changed = status(folder) | {"pid": os.getpid()}
     (folder / "status.json").write_text(json.dumps(changed))
     run(tmp_path, f"--resume={folder}")
@@ -52,21 +54,22 @@ def test_d4_d5_the_number_of_a_process_means_nothing(tmp_path: Path) -> None:
 def test_d7_d8_clocks(shift: str, zone: str, tmp_path: Path) -> None:
     """A run that goes on under another clock, before it was begun, comes to the same bits."""
     run(tmp_path, *tiny("--output_to=calm/outputs"))
-    program = start(tmp_path, *tiny("--step_seconds=0.05"))
+    program = start(tmp_path, *tiny("--step_seconds=5", braked(tmp_path)))
     folder = wait_for(lambda: run_folder(tmp_path))
-    wait_for(lambda: status(folder)["epochs_finished"] >= 2)
+    wait_for(lambda: status(folder)["epochs_finished"] >= 1)
     program.send(9)
-    program.wait()
+    assert program.wait() == -9
+    release(tmp_path)
     argv = [sys.executable, str(REPOSITORY / "runner.py"), f"--resume={folder}"]
     environment = os.environ | {"TZ": zone, "LD_PRELOAD": str(FAKE_CLOCK), "FAKETIME": shift}
-    subprocess.run(argv, cwd=tmp_path, env=environment, check=True, capture_output=True, timeout=120)
+    subprocess.run(argv, cwd=tmp_path, env=environment, check=True, capture_output=True, timeout=300)
     assert fingerprint(folder) == fingerprint(run_folder(tmp_path / "calm"))
     assert main(["runs", "verify", str(folder)]) == 0
 
 
 def test_d10_readers_while_runs_write(tmp_path: Path) -> None:
     """They see what was before or what is after, never a part."""
-    programs = [start(tmp_path, *tiny()) for _ in range(2)]
+    programs = [start(tmp_path, *tiny("--step_seconds=0.1")) for _ in range(2)]
     reads = 0
     while any(program.is_running for program in programs):
         for path in (tmp_path / "outputs").glob("2*/*.json"):

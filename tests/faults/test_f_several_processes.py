@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.brake import braked, release
 from tests.faults import programs, warm_children
 from tests.faults.programs import Program, fingerprint, run_folder, status, tiny, wait_for
 from tests.faults.test_b_disks import disk, fill, needs_root
 
 __all__ = ["disk"]
 
-TWO = ("--accelerator=cpu", "--devices=2", "--strategy=ddp", "--num_epochs=6", "--saliency_method=none")
+TWO = ("--accelerator=cpu", "--devices=2", "--strategy=ddp", "--num_epochs=12", "--saliency_method=none")
 
 
 start = partial(programs.start, first=warm_children.prepare)
@@ -33,8 +34,8 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def training(folder: Path) -> tuple[Program, Path, list[int]]:
-    """Start a run and wait until it has trained an epoch; return it, its folder and its processes by rank."""
-    program = start(folder, *tiny(*TWO, "--step_seconds=0.1"))
+    """Start a run, wait until it has trained an epoch and brakes; return it, its folder and its processes by rank."""
+    program = start(folder, *tiny(*TWO, "--step_seconds=1", braked(folder)))
     found = wait_for(lambda: run_folder(folder))
     wait_for(lambda: status(found)["epochs_finished"] >= 1)
     return program, found, ranks(program)
@@ -52,11 +53,12 @@ def test_f3_a_signal_to_any_stops_all(hit: list[int], tmp_path: Path, undisturbe
     assert len(processes) == 2
     for rank in hit:
         os.kill(processes[rank], signal.SIGTERM)
-    assert program.wait(30) == 143, program.output
-    wait_for(lambda: not program.alive, seconds=10)
+    assert program.wait() == 143, program.output
+    wait_for(lambda: not program.alive)
     assert (status(folder)["state"], status(folder)["exit_reason"]) == ("interrupted", "stopped by SIGTERM")
     assert "Traceback" not in program.output
-    run(tmp_path, f"--resume={folder}", "--step_seconds=0")
+    release(tmp_path)
+    run(tmp_path, f"--resume={folder}")
     assert fingerprint(folder) == undisturbed
 
 
@@ -66,16 +68,17 @@ def test_f4_kill_9_of_one_ends_all(hit: int, tmp_path: Path, undisturbed: dict[s
     program, folder, processes = training(tmp_path)
     os.kill(processes[hit], signal.SIGKILL)
     if hit == 0:
-        assert program.wait(30) == -signal.SIGKILL
-        wait_for(lambda: not program.alive, seconds=30)
+        assert program.wait() == -signal.SIGKILL
+        wait_for(lambda: not program.alive)
         assert status(folder)["state"] == "running"  # nobody is left who could say otherwise
     else:
-        assert program.wait(30) == 1, program.output
-        wait_for(lambda: not program.alive, seconds=10)
+        assert program.wait(60) == 1, program.output
+        wait_for(lambda: not program.alive)
         assert "The process with rank 1, of 2, was killed by SIGKILL" in status(folder)["exit_reason"]
         assert f"--resume={folder.relative_to(tmp_path)}" in program.output
         assert "Traceback" not in program.output
-    run(tmp_path, f"--resume={folder}", "--step_seconds=0")
+    release(tmp_path)
+    run(tmp_path, f"--resume={folder}")
     assert fingerprint(folder) == undisturbed
 
 
@@ -94,8 +97,8 @@ def test_f4_kill_9_of_one_ends_all(hit: int, tmp_path: Path, undisturbed: dict[s
 def test_f5_an_exception_in_one_ends_all(fault: str, rank: int, tmp_path: Path) -> None:
     """What one process has to say is in status.json and the last on the terminal, not that others lost it."""
     program = start(tmp_path, *tiny(*TWO, f"--fault={fault}", f"--fault_rank={rank}"))
-    assert program.wait(60) == 1, program.output
-    wait_for(lambda: not program.alive, seconds=10)
+    assert program.wait() == 1, program.output
+    wait_for(lambda: not program.alive)
     folder = run_folder(tmp_path)
     said = {"step raises": "ValueError: the step is <b>wrong</b>", "validation raises": "ValueError: validation",
             "nan loss": "The loss is not finite", "setup raises": "ValueError: no such",
@@ -120,14 +123,15 @@ def test_f5_an_exception_after_the_training(tmp_path: Path) -> None:
 @needs_root
 def test_f6_the_first_cannot_save(disk: Path) -> None:
     """A full disk under the one that writes ends all."""
-    program = start(disk, *tiny(*TWO, "--step_seconds=0.1"))
+    program = start(disk, *tiny(*TWO, "--step_seconds=1", braked(disk)))
     folder = wait_for(lambda: run_folder(disk))
     wait_for(lambda: status(folder)["epochs_finished"] >= 1)
     fill(disk)
-    assert program.wait(60) == 1
-    wait_for(lambda: not program.alive, seconds=10)
+    assert program.wait() == 1
+    wait_for(lambda: not program.alive)
     (disk / "ballast").unlink()
-    run(disk, f"--resume={folder}", "--step_seconds=0")
+    release(disk)
+    run(disk, f"--resume={folder}")
 
 
 @pytest.fixture
