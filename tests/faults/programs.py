@@ -145,7 +145,19 @@ def status(run: Path) -> dict[str, Any]:
     return found
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
+def waiting_run(folder: Path) -> Path:
+    """Return the one run folder below *folder*/outputs as soon as the guinea pig waits in it; see ``--fault=waits``."""
+    found: Path = wait_for(lambda: run_folder(folder))
+    wait_for((found / "waits").is_file)
+    return found
+
+
+def let_go_on(run: Path) -> None:
+    """Let a guinea pig go on that waits, and wait no more in later attempts."""
+    (run / "go on").touch()
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 120) -> Any:
     """Return what *condition* returns as soon as that is true."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

@@ -1,6 +1,5 @@
 """J: hostile content. Rows as in docs/trust.md."""
 
-import json
 import pickle
 import re
 from pathlib import Path
@@ -9,7 +8,7 @@ import pytest
 import torch
 
 from runner.cli import main
-from tests.faults.programs import REPOSITORY, run, run_folder, start, tiny, wait_for
+from tests.faults.programs import REPOSITORY, let_go_on, run, run_folder, start, tiny, wait_for, waiting_run
 
 
 class Payload:
@@ -60,11 +59,12 @@ def test_j5_links_in_the_outputs(tmp_path: Path) -> None:
     """A planted link is replaced, what it points to stays as it is."""
     victim = tmp_path / "victim"
     victim.write_text("precious")
-    program = start(tmp_path, *tiny("--step_seconds=0.05"))
-    folder = wait_for(lambda: run_folder(tmp_path))
+    program = start(tmp_path, *tiny("--fault=waits", "--at=4"))
+    folder = waiting_run(tmp_path)
     for name in ("checkpoints/last.ckpt", "checkpoints/best.ckpt"):
-        (folder / name).unlink(missing_ok=True)
+        (folder / name).unlink()
         (folder / name).symlink_to(victim)
+    let_go_on(folder)
     assert program.wait() == 0, program.output
     assert victim.read_text() == "precious"
 
@@ -91,19 +91,16 @@ def test_j11_secrets(tmp_path: Path) -> None:
 
 def test_j13_nothing_listens(tmp_path: Path) -> None:
     """No port is opened."""
-    program = start(tmp_path, *tiny("--step_seconds=0.2", "--num_workers=1"))
-    folder = wait_for(lambda: run_folder(tmp_path))
-    wait_for(lambda: json.loads((folder / "status.json").read_text())["phase"] == "train")
-    sockets = {
-        str(link.readlink()) for link in Path(f"/proc/{program.pid}/fd").iterdir() if "socket" in str(link.readlink())
-    }
+    program = start(tmp_path, *tiny("--fault=waits", "--at=1", "--num_workers=1"))
+    waiting_run(tmp_path)
+    opened = wait_for(lambda: {str(link.readlink()) for link in Path(f"/proc/{program.pid}/fd").iterdir()})
     listening = [
         line.split()[9] for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]
         if line.split()[3] == "0A"
     ]  # fmt: skip
     program.send(9)
     program.wait()
-    assert not {f"socket:[{inode}]" for inode in listening} & sockets
+    assert not {f"socket:[{inode}]" for inode in listening} & opened
 
 
 def test_j14_modes_of_files(whole: Path) -> None:
