@@ -15,9 +15,10 @@ from pathlib import Path
 @contextmanager
 def mlflow_server(folder: Path) -> Iterator[str]:
     """Yield the address of a server on a free port of this machine, with its database and artifacts in *folder*."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    reserved = socket.socket()  # nobody else gets the port meanwhile, and who may use it again, as servers do, can
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reserved.bind(("127.0.0.1", 0))
+    port = reserved.getsockname()[1]
     command = [
         sys.executable, "-m", "mlflow", "server", "--host=127.0.0.1", f"--port={port}", "--workers=1",
         f"--backend-store-uri=sqlite:///{folder}/mlflow.db", f"--artifacts-destination={folder}/artifacts",
@@ -31,13 +32,14 @@ def mlflow_server(folder: Path) -> Iterator[str]:
         yield address
     finally:
         server.terminate()
-        server.wait(30)
+        server.wait(120)
+        reserved.close()
 
 
 def _wait_until_healthy(address: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
-    end = time.monotonic() + 150
+    end = time.monotonic() + 300
     while time.monotonic() < end and server.poll() is None:
-        with suppress(urllib.error.URLError, OSError), urllib.request.urlopen(f"{address}/health", timeout=1):
+        with suppress(urllib.error.URLError, OSError), urllib.request.urlopen(f"{address}/health", timeout=10):
             return
         time.sleep(0.2)
     raise AssertionError(f"the MLflow server did not start:\n{log.read_text()}")

@@ -41,13 +41,13 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return fingerprint(run_folder(folder))
 
 
-def die_in(phase: str, seconds: float) -> None:
+def die_in(fatal: str, seconds: float) -> None:
     """Kill the program so long after it has begun a phase: by its own clock, since the test may be late."""
     enter = experiment._enter
 
-    def enter_and_die(context: RunContext, found: StatusFile, name: str) -> None:
-        enter(context, found, name)
-        if name == phase:
+    def enter_and_die(context: RunContext, status: StatusFile, phase: str) -> None:
+        enter(context, status, phase)
+        if phase == fatal:
             timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGKILL))
             timer.daemon = True
             timer.start()
