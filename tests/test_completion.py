@@ -136,7 +136,7 @@ def shell(*command: str, project: Path) -> str:
     program.chmod(0o755)
     environment = os.environ | {"PATH": path, "PYTHONPATH": str(REPOSITORY), "HOME": str(project), "TERM": "dumb"}
     done = subprocess.run(
-        command, check=False, capture_output=True, text=True, env=environment, cwd=project, timeout=60
+        command, check=False, capture_output=True, text=True, env=environment, cwd=project, timeout=300
     )
     return done.stdout + done.stderr
 

@@ -178,7 +178,8 @@ def test_a11_a_killed_parent_of_a_hanging_worker(tmp_path: Path) -> None:
     os.kill(program.pid, signal.SIGKILL)
     assert program.wait() == -signal.SIGKILL
     assert not is_locked(folder)
-    os.killpg(program.pid, signal.SIGKILL)
+    assert program.alive
+    program.send(signal.SIGKILL)
 
 
 @pytest.mark.parametrize(
