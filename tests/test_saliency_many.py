@@ -115,7 +115,7 @@ def die_at(folder: Path, pattern: str) -> None:
 def test_two_thousand_images(tmp_path: Path) -> None:
     """Killed on the way, a run goes on; at its end there are four files, a row for each image, and a report."""
     argv = (f"--containers={CONTAINERS}", "--num_images=2000", "--saliency_shard_size=500")
-    second = "outputs/2*/saliency/maps/000500-000999.part"  # once it is begun the first file is done with
+    second = "outputs/2*/saliency/maps/000500-000999.*"  # once it is begun the first file is done with
     program = start(tmp_path, "--model=ManyImages", *argv, first=partial(die_at, tmp_path, second))
     assert program.wait() == -signal.SIGKILL
     folder = run_folder(tmp_path)
