@@ -130,7 +130,7 @@ class Squares(LightningDataModule):
     def prepare_data(self):
         if self.container.fault == "slow preparation":
             Path("preparing").touch()
-            time.sleep(30)
+            time.sleep(600)
 
     def _loader(self, split):
         is_short = self.container.fault == f"no full batch {split}"
