@@ -118,15 +118,23 @@ class FolderLock:
 
 
 def _flock(descriptor: int) -> bool:
-    for pause in (0.001, 0.003, 0.007, 0.015, 0.03, 0.06, None):
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if pause is not None:  # somebody may only be looking; see is_locked
-                time.sleep(pause)
-        else:
+    """Take the lock; who only looks, see :func:`is_locked`, is waited for, also when that process is stalled."""
+    for pause in (0.001, 0.003, 0.007, 0.015, 0.03, 0.06, *[0.1] * 100):
+        if _try_flock(descriptor, fcntl.LOCK_EX):
             return True
+        if pause == 0.1 and not _try_flock(descriptor, fcntl.LOCK_SH):
+            return False  # it has an owner
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        time.sleep(pause)
     return False
+
+
+def _try_flock(descriptor: int, kind: int) -> bool:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def is_locked(folder: Path) -> bool:

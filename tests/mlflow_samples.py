@@ -31,14 +31,14 @@ def mlflow_server(folder: Path) -> Iterator[str]:
     finally:
         server.terminate()
         try:
-            server.wait(30)
+            server.wait(120)
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()
 
 
 def _wait_until_healthy(address: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
-    end = time.monotonic() + 150
+    end = time.monotonic() + 300
     while time.monotonic() < end and server.poll() is None:
         with suppress(urllib.error.URLError, OSError), urllib.request.urlopen(f"{address}/health", timeout=10):
             return

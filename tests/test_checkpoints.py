@@ -296,39 +296,41 @@ def test_a_model_may_change_what_it_loads(good: Path) -> None:
 
 
 _SAVES_AND_IS_KILLED = """
-import os, sys, tempfile, time
+import itertools, os, random, signal, sys, tempfile, time
 from pathlib import Path
 import torch
 from runner.checkpoints import SafeCheckpointIO, read_checkpoint
 
-def kill_in_the_middle(attempts=10):
-    for attempt in range(attempts):
-        child = os.fork()
-        if child == 0:
-            for again in range(1000):
-                SafeCheckpointIO().save_checkpoint({"numbers": numbers, "again": again}, path)
-        def torn_size():
-            try:
-                return max((each.stat().st_size for each in path.parent.glob(f".{path.name}.*.tmp")), default=-1)
-            except FileNotFoundError:
-                return -1
-        deadline = time.monotonic() + 2
-        while time.monotonic() < deadline and torn_size() <= attempt * 100_000:
-            pass
-        os.kill(child, 9)
-        os.waitpid(child, 0)
-        assert torch.equal(read_checkpoint(path)["numbers"], numbers)
-        if -1 < torn_size() < path.stat().st_size:
-            return True
-        for rest in path.parent.glob(f".{path.name}.*.tmp"):
-            rest.unlink()
+def is_torn():
+    return any(0 < each.stat().st_size < path.stat().st_size for each in path.parent.glob(f".{path.name}.*.tmp"))
+
+def kill_in_the_middle():
+    child = os.fork()
+    if child == 0:
+        for again in itertools.count():
+            SafeCheckpointIO().save_checkpoint({"numbers": numbers, "again": again}, path)
+    end = time.monotonic() + 120
+    while True:
+        os.kill(child, signal.SIGSTOP)
+        os.waitpid(child, os.WUNTRACED)
+        if is_torn():
+            break
+        assert time.monotonic() < end, "it was never in the middle of a write"
+        os.kill(child, signal.SIGCONT)
+        time.sleep(random.uniform(0, 0.02))
+    os.kill(child, 9)
+    os.waitpid(child, 0)
+    assert torch.equal(read_checkpoint(path)["numbers"], numbers)
+    assert is_torn()
+    for rest in path.parent.glob(f".{path.name}.*.tmp"):
+        rest.unlink()
 
 path, numbers = Path(sys.argv[1]), torch.arange(2_000_000, dtype=torch.float32)
 SafeCheckpointIO().save_checkpoint({"numbers": numbers}, path)
 for folder in sys.argv[2:]:
     os.environ["TMPDIR"], tempfile.tempdir = folder, None
     assert tempfile.gettempdir() == folder
-    assert kill_in_the_middle(), "no kill hit the middle of a write"
+    kill_in_the_middle()
 """
 
 

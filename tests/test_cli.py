@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,7 +52,7 @@ def start_anew(project: Path, *argv: str, module: bool = False, **variables: str
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=500,
     )
     return Done(done.returncode, done.stdout, done.stderr)
 
@@ -226,7 +225,7 @@ def test_two_processes_train_in_one_folder(project: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=180,
+        timeout=500,
     )
     assert done.returncode == 0, done.stderr
     assert len(folders(project)) == 1
@@ -306,12 +305,10 @@ def test_signals_outside_training_stop_at_once(project: Path) -> None:
         env=environment(),
         stderr=subprocess.DEVNULL,
     )
-    for _ in range(600):
-        if (project / "setting_up").exists():
-            break
-        time.sleep(0.1)
+    programs.wait_for((project / "setting_up").exists)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=25) == 143
+    assert process.wait(timeout=120) == 143
+    assert state_of(project / "outputs" / "latest")["exit_reason"] == "stopped by SIGTERM"  # not by force
     assert state_of(project / "outputs" / "latest")["state"] == "interrupted"
 
 

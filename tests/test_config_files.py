@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner.config_files import ConfigValue, read_config
@@ -169,7 +169,7 @@ def test_a_missing_file_is_told_with_places_and_near_names(write: Write, name: s
     assert message.endswith(" Did you mean fast?")
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=60)
 @given(st.lists(st.sampled_from(["extends", "a", "-", ":", " ", "\n", "[", "]", ",", "a.yaml", "tag", "&", "'"])))
 def test_no_file_breaks_the_reader(write: Write, parts: list[str]) -> None:
     """Any file gives values or a ConfigFileError."""

@@ -1,6 +1,7 @@
 """The lock of a folder: one owner, whatever happens to it."""
 
 import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -9,12 +10,14 @@ import threading
 import time
 from itertools import chain
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from runner import folder_lock
 from runner.atomic_files import write_text
 from runner.folder_lock import FolderLock, file_system, is_locked, is_on_network
+from tests.faults.programs import wait_for
 
 HOLD = """
 import sys, time
@@ -24,9 +27,16 @@ lock = FolderLock(Path(sys.argv[1]))
 assert lock.take()
 {fork}
 print("taken", flush=True)
-time.sleep(60)
+time.sleep(600)
 """
-FORK = "import os\nif os.fork() == 0:\n    time.sleep(60)"
+FORK = """
+import os
+reader, writer = os.pipe()
+if os.fork() == 0:
+    os.write(writer, b"forked")
+    time.sleep(600)
+os.read(reader, 6)
+"""
 
 
 def hold(folder: Path, *, fork: bool = False) -> subprocess.Popen[str]:
@@ -101,6 +111,20 @@ def test_looking_does_not_take_it(tmp_path: Path) -> None:
         looker.wait()
 
 
+@pytest.mark.parametrize("kind", [fcntl.LOCK_SH, fcntl.LOCK_EX])
+def test_who_is_stalled_while_it_looks_is_waited_for(tmp_path: Path, kind: int) -> None:
+    """And an owner is not."""
+    with (tmp_path / ".lock").open("w") as file:
+        fcntl.flock(file, kind)
+        timer = threading.Timer(1, fcntl.flock, (file, fcntl.LOCK_UN))
+        timer.start()
+        lock = FolderLock(tmp_path)
+        assert lock.take() == (kind == fcntl.LOCK_SH)
+        lock.give_back()
+        timer.cancel()
+        timer.join()
+
+
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     """Nobody works in it, and it cannot be taken."""
     assert not is_locked(tmp_path / "no")
@@ -112,7 +136,6 @@ def test_a_lease_on_network_file_systems(tmp_path: Path, monkeypatch: pytest.Mon
     """Where flock holds on one machine only, a lease that is renewed keeps others out; one that is not, does not."""
     monkeypatch.setattr(folder_lock, "is_on_network", lambda _: True)
     monkeypatch.setattr(folder_lock, "RENEW_SECONDS", 0.05)
-    monkeypatch.setattr(folder_lock, "LEASE_SECONDS", 1.0)
     monkeypatch.setattr(folder_lock, "_flock", lambda _: True)  # as if another machine asked
     first, second = FolderLock(tmp_path), FolderLock(tmp_path)
     assert first.take()
@@ -120,7 +143,8 @@ def test_a_lease_on_network_file_systems(tmp_path: Path, monkeypatch: pytest.Mon
     assert not second.is_held
     assert first._lease is not None
     first._lease._stop.set()  # as if the machine was switched off
-    time.sleep(0.1)
+    first._lease._thread.join()
+    monkeypatch.setattr(folder_lock, "LEASE_SECONDS", 1.0)
     started = time.monotonic()
     assert second.take()
     assert time.monotonic() - started >= 0.8
@@ -151,39 +175,50 @@ def test_an_owner_that_cannot_renew_its_lease_stops(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(folder_lock, "say", said.append)
     monkeypatch.setattr(folder_lock, "is_on_network", lambda _: True)
     monkeypatch.setattr(folder_lock, "RENEW_SECONDS", 0.01)
-    monkeypatch.setattr(folder_lock, "LEASE_SECONDS", 1.0)
-    broken, lock = threading.Event(), FolderLock(tmp_path)
+    now, tried, lock = [0.0], [0], FolderLock(tmp_path)
+    broken = threading.Event()
+    monkeypatch.setattr(folder_lock, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=time.sleep))
 
     def write_or_fail(path: Path, text: str) -> None:
+        tried[0] += 1
         if broken.is_set():
             raise OSError(errno.EIO, "Input/output error")
         write_text(path, text)
+
+    def some_more() -> None:
+        """Wait until it has tried to renew the lease, and has seen how that ended."""
+        before = tried[0]
+        wait_for(lambda: tried[0] >= before + 3)
 
     monkeypatch.setattr(folder_lock, "write_text", write_or_fail)
     assert lock.take()
     for _ in range(3):  # together longer than a lease lasts
         broken.set()
-        time.sleep(0.4)
+        some_more()
+        now[0] += 0.8 * folder_lock.LEASE_SECONDS
+        some_more()
         broken.clear()
-        time.sleep(0.1)
+        some_more()
     assert not sent
     broken.set()
-    started = time.monotonic()
-    while not sent and time.monotonic() - started < 10:
-        time.sleep(0.01)
-    assert time.monotonic() - started > 0.8
+    some_more()
+    now[0] += 0.9 * folder_lock.LEASE_SECONDS
+    some_more()
+    assert not sent
+    now[0] += 0.2 * folder_lock.LEASE_SECONDS
+    wait_for(lambda: sent)
     assert sent == [(os.getpid(), signal.SIGTERM)]
     assert "could not renew its lease" in said[0]
     lock.give_back()
 
 
 LEASED = """
-import sys, time
+import os, signal, sys, time
 from pathlib import Path
 from runner import folder_lock
 from runner.atomic_files import write_text
 folder_lock.is_on_network, folder_lock._flock = lambda _: True, lambda _: True  # as on different machines
-folder_lock.RENEW_SECONDS, folder_lock.LEASE_SECONDS = 0.05, 1.0
+folder_lock.RENEW_SECONDS, folder_lock.LEASE_SECONDS = 0.05, 5.0
 folder, lock = Path(sys.argv[1]), folder_lock.FolderLock(Path(sys.argv[1]))
 """
 
@@ -191,7 +226,8 @@ folder, lock = Path(sys.argv[1]), folder_lock.FolderLock(Path(sys.argv[1]))
 def leased(folder: Path, code: str) -> subprocess.Popen[str]:
     """Run *code* in a process that takes *folder* for one on a network file system."""
     return subprocess.Popen(
-        [sys.executable, "-c", LEASED + code, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [sys.executable, "-c", LEASED + code, str(folder)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         cwd=Path(__file__).parents[1],
     )  # fmt: skip
 
@@ -202,7 +238,7 @@ def test_one_of_many_gets_the_lease(tmp_path: Path, is_stale: bool) -> None:
     code = (
         "print('ready', flush=True)\n"
         "while not (folder.parent / 'go').exists(): time.sleep(0.0001)\n"
-        "print(lock.take(), flush=True)\ntime.sleep(2.5)"
+        "print(lock.take(), flush=True)\nsys.stdin.read()"
     )
     rounds = []
     for number in range(3):
@@ -212,42 +248,52 @@ def test_one_of_many_gets_the_lease(tmp_path: Path, is_stale: bool) -> None:
             (folder / ".lease").write_text("dead 7")
         rounds.append([leased(folder, code) for _ in range(3)])
     for taker in chain.from_iterable(rounds):
-        assert taker.stdout is not None
-        taker.stdout.readline()
+        assert _line_of(taker) == "ready"
     (tmp_path / "go").touch()
     for takers in rounds:
-        found = [taker.communicate(timeout=60)[0].strip() for taker in takers]
-        assert sorted(found) == ["False", "False", "True"]
+        assert sorted(_line_of(taker) for taker in takers) == ["False", "False", "True"]
+    for taker in chain.from_iterable(rounds):
+        taker.communicate(timeout=60)  # it ends when its input does
+
+
+def _line_of(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
 
 
 def test_an_owner_that_slept_stops(tmp_path: Path) -> None:
     """Another one has taken over meanwhile; it keeps the lease, and others see that."""
-    first = leased(tmp_path, "print(lock.take(), flush=True)\ntime.sleep(60)")
-    assert first.stdout is not None
-    assert first.stdout.readline() == "True\n"
-    os.kill(first.pid, signal.SIGSTOP)
+    stops = (
+        "def write_and_stop(path, text):\n    write_text(path, text)\n"
+        "    if text.split()[1] == '3': os.kill(os.getpid(), signal.SIGSTOP)\n"
+        "folder_lock.write_text = write_and_stop\nprint(lock.take(), flush=True)\ntime.sleep(600)"
+    )
+    first = leased(tmp_path, stops)
+    assert _line_of(first) == "True"
+    assert os.WIFSTOPPED(os.waitpid(first.pid, os.WUNTRACED)[1])  # not while it writes: nobody could help that
     code = (
         "print(lock.take(), flush=True)\nfor _ in range(60):\n    time.sleep(0.05)\n"
         "    assert lock._lease._is_ours()\nprint(lock.is_held)"
     )
     second = leased(tmp_path, code)
-    assert second.stdout is not None
-    assert second.stdout.readline() == "True\n"
+    assert _line_of(second) == "True"
     os.kill(first.pid, signal.SIGCONT)
     assert is_locked(tmp_path)
-    assert first.wait(10) == -signal.SIGTERM
-    output, error = second.communicate(timeout=30)
+    assert first.wait(60) == -signal.SIGTERM
+    output, error = second.communicate(timeout=60)
     assert output == "True\n", error
 
 
 def test_a_dead_lease_is_seen_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After it was seen unchanged for long enough, by whoever looks."""
-    monkeypatch.setattr(folder_lock, "LEASE_SECONDS", 1.0)
+    now = [100.0]
+    monkeypatch.setattr(folder_lock, "time", SimpleNamespace(monotonic=lambda: now[0]))
     (tmp_path / ".lock").touch()
     (tmp_path / ".lease").write_text("dead 7")
     assert is_locked(tmp_path)
+    now[0] += folder_lock.LEASE_SECONDS
     assert is_locked(tmp_path)
-    time.sleep(1.1)
+    now[0] += 1
     assert not is_locked(tmp_path)
     (tmp_path / ".lease").write_text("alive 8")
     assert is_locked(tmp_path)
@@ -317,5 +363,7 @@ def test_who_is_at_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     with FolderLock(tmp_path / "held").held():
         assert folder_lock.at_work(folders) == [tmp_path / "held"]
     monkeypatch.setattr(folder_lock, "is_on_network", lambda _: True)
+    monkeypatch.setattr(folder_lock, "LEASE_SECONDS", 60.0)
+    (tmp_path / "dead" / ".lease").unlink()
     with FolderLock(tmp_path / "held").held():
         assert folder_lock.at_work(folders) == [tmp_path / "held"]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from runner.foreign_files import open_file, read_bytes, read_text, rows_of
+from tests.test_atomic_files import open_files
 
 
 def test_up_to_a_size(tmp_path: Path) -> None:
@@ -32,13 +33,13 @@ def test_what_says_less_than_it_gives(tmp_path: Path) -> None:
 def test_only_regular_files_are_opened(tmp_path: Path) -> None:
     """No descriptor is left behind for others."""
     os.mkfifo(tmp_path / "pipe")
-    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - counts
     for path in (tmp_path / "pipe", tmp_path, Path("/dev/zero")):
         with pytest.raises(OSError, match="no regular file"):
             open_file(path)
     with pytest.raises(FileNotFoundError):
         open_file(tmp_path / "missing")
-    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+    assert not open_files(tmp_path)
+    assert not open_files(Path("/dev/zero"))
 
 
 def test_a_row_that_csv_refuses_is_passed_over() -> None:

@@ -135,7 +135,7 @@ def test_many_writers(images: list[LabelledImage], tmp_path: Path) -> None:
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join(300)
         assert process.exitcode == 0
     files = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
     assert len(files) == 7

@@ -156,6 +156,7 @@ def test_a_run_sends_what_it_has_drawn(mlflow_server: str, tmp_path: Path, monke
 
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.setenv("WANDB__SERVICE_WAIT", "300")  # its process may be slow to start
     monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server)
     settings: dict[str, Any] = {
         "containers": CONTAINERS, "output_to": tmp_path, "quiet": True, "num_epochs": 1, "saliency_limit": 2,
@@ -187,6 +188,7 @@ def test_wandb_has_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.setenv("WANDB__SERVICE_WAIT", "300")  # its process may be slow to start
     made = made_run(tmp_path)
     made.loggers = [WandbLogger(name="x", save_dir=tmp_path, project="p")]
     with pytest.raises(ValueError, match="stop"):  # noqa: PT012 - what runs in the block is the test

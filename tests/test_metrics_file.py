@@ -249,7 +249,7 @@ def test_the_file_can_be_read_while_it_is_written(path: Path) -> None:
     for epoch in range(200):
         metrics.log_metrics({"epoch": epoch, **{f"m{index}": epoch / 7 for index in range(1 + epoch // 20)}}, epoch)
         metrics.save()
-        while len(seen) < epoch // 20 and reader.is_alive():
+        while len(set(seen)) < epoch // 20 and reader.is_alive():
             time.sleep(0.001)
     done.set()
     reader.join()

@@ -3,6 +3,7 @@
 import logging
 import re
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -84,7 +85,7 @@ def test_the_time_left_is_that_of_the_epochs_to_go(
 ) -> None:
     """The mean time of the epochs of this attempt times the number of those to go, also after a resume."""
     times = iter([100.0, 100.0, 130.0, 130.0, 140.0])
-    monkeypatch.setattr("runner.progress.time.monotonic", lambda: next(times))
+    monkeypatch.setattr("runner.progress.time", SimpleNamespace(monotonic=lambda: next(times)))
     trainer, model = Trainer(max_epochs=10, logger=False, enable_checkpointing=False, accelerator="cpu"), Line()
     lines = EpochLines()
     progress: Any = trainer.fit_loop.epoch_progress.current

@@ -12,6 +12,9 @@ import pytest
 from runner.reports.page import notebook_html, rebuild_report
 from tests.report_samples import HOSTILE, make_run
 
+MILLISECONDS = 120_000
+"""No wait is this long but where something is stuck."""
+
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="there is no chromium")
@@ -21,7 +24,7 @@ pytestmark = pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="there is no
 def browser() -> Iterator[Any]:
     flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage"]
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags, timeout=MILLISECONDS)
         yield browser
         browser.close()
 
@@ -45,6 +48,7 @@ class Opened:
 
     def __init__(self, browser: Any, path: Path, **options: Any) -> None:
         self.page = browser.new_page(**({"viewport": {"width": 1280, "height": 900}} | options))
+        self.page.set_default_timeout(MILLISECONDS)
         self.complaints: list[str] = []
         self.requests: list[str] = []
         self.page.on("console", lambda message: self.complaints.append(message.text))
@@ -152,6 +156,7 @@ def test_colours_follow_the_system(browser: Any, report: Path) -> None:
 def test_without_scripts_all_images_are_there(browser: Any, report: Path) -> None:
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
+    page.set_default_timeout(MILLISECONDS)
     page.goto(report.as_uri())
     assert page.locator(".tile:visible").count() == 24
     assert not page.locator("#controls").is_visible()

@@ -1,9 +1,10 @@
 """The run folder: its name, that it belongs to one run, and its lock."""
 
+import os
 import re
+import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -87,10 +88,12 @@ def test_a_folder_is_in_use_until_its_process_dies(tmp_path: Path) -> None:
         "from runner.run_folder import RunFolder; from runner.status_file import StatusFile\n"
         "folder = RunFolder.create(Path(sys.argv[1]), 'Mine'); StatusFile(folder, 'Mine')\n"
         "folder.config.write_text('')\n"
-        "if os.fork() == 0: time.sleep(60)\n"
-        "print(folder.path, flush=True); time.sleep(60)\n"
+        "reader, writer = os.pipe()\n"
+        "if os.fork() == 0: os.write(writer, b'forked'); time.sleep(600)\n"
+        "os.read(reader, 6); print(folder.path, flush=True); time.sleep(600)\n"
     )
-    owner = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    owner = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
     assert owner.stdout is not None
     path = Path(owner.stdout.readline().strip())
     try:
@@ -99,9 +102,8 @@ def test_a_folder_is_in_use_until_its_process_dies(tmp_path: Path) -> None:
     finally:
         owner.kill()
         owner.wait()
-    time.sleep(1)
     RunFolder.open(path).unlock()
-    subprocess.run(["pkill", "-f", str(tmp_path)], check=False)
+    os.killpg(owner.pid, signal.SIGKILL)
 
 
 def test_only_a_run_folder_can_be_opened(tmp_path: Path) -> None:

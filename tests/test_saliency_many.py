@@ -2,20 +2,26 @@
 
 import gc
 import logging
+import os
 import signal
+import threading
 import tracemalloc
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
+from runner.phases import explaining
 from runner.phases.explaining import explain, explain_part
 from runner.saliency.part import Part
 from runner.saliency.storage import SavedMaps
+from runner.saliency.writer import BackgroundWriter
 from tests.faults.programs import REPOSITORY, run, run_folder, start, wait_for
 from tests.saliency_samples import Loaders, Sample, make_run
 
@@ -42,18 +48,28 @@ class Watched(Sample):
         super().__init__(saliency_window_size=8, saliency_stride=8, saliency_checks=[], saliency_shard_size=100)
         self.num_batches = 0
         self.held: list[int] = []
+        self.writers: list[BackgroundWriter] = []
 
     def get_saliency_images(self, batch: Any) -> Tensor:
         if len(batch) * self.num_batches in (100, 400):
+            written = threading.Event()
+            self.writers[-1].put(written.set)
+            assert written.wait(120)  # what waits to be written is no matter of the number of images, but of time
             gc.collect()
             self.held.append(tracemalloc.get_traced_memory()[0])
         self.num_batches += 1
         return super().get_saliency_images(batch)
 
 
-def test_a_stream_takes_no_memory_that_grows(tmp_path: Path) -> None:
+def test_a_stream_takes_no_memory_that_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the 100th and the 400th image less than 150 bytes for each, while each has kilobytes in its file."""
     container = Watched()
+
+    def noted() -> BackgroundWriter:
+        container.writers.append(BackgroundWriter())
+        return container.writers[-1]
+
+    monkeypatch.setattr(explaining, "BackgroundWriter", noted)
     stream = Stream(420)
     made = make_run(tmp_path, container, Loaders(lambda: DataLoader(stream, batch_size=20)))
     logging.disable(logging.CRITICAL)  # pytest keeps every record, and how many lines there are is a matter of time
@@ -86,14 +102,23 @@ def test_parts_of_a_stream(tmp_path: Path) -> None:
         assert file.read_bytes() == (whole.folder.saliency / "maps" / file.name).read_bytes()
 
 
+def die_at(folder: Path, pattern: str) -> None:
+    """Kill the program as soon as a file is there: by itself, since the test may be late."""
+
+    def look() -> None:
+        wait_for(lambda: list(folder.glob(pattern)), seconds=600)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=look, daemon=True).start()
+
+
 def test_two_thousand_images(tmp_path: Path) -> None:
     """Killed on the way, a run goes on; at its end there are four files, a row for each image, and a report."""
     argv = (f"--containers={CONTAINERS}", "--num_images=2000", "--saliency_shard_size=500")
-    program = start(tmp_path, "--model=ManyImages", *argv)
-    folder = wait_for(lambda: run_folder(tmp_path))
-    wait_for((folder / "saliency" / "maps" / "000500-000999.part").is_file)  # so the first file is done with
-    program.send(signal.SIGKILL)
-    program.wait()
+    second = "outputs/2*/saliency/maps/000500-000999.*"  # once it is begun the first file is done with
+    program = start(tmp_path, "--model=ManyImages", *argv, first=partial(die_at, tmp_path, second))
+    assert program.wait() == -signal.SIGKILL
+    folder = run_folder(tmp_path)
     before = (folder / "saliency" / "maps" / "000000-000499.npz").stat().st_mtime_ns
     assert "saliency 2000/2000" in run(tmp_path, f"--resume={folder}")
     files = sorted((folder / "saliency" / "maps").iterdir())

@@ -13,8 +13,14 @@ from xaitk_saliency.impls.saliency_metric.entropy import Entropy
 
 from runner.saliency.measures import PairwiseCorrelation, entropy, mask_correlation, pearson, spearman
 
-RANDOM = np.random.default_rng(0)
+RANDOM = np.random.default_rng()
 maps_of_any_kind = hnp.arrays(np.float32, (3, 6, 5), elements=st.floats(-1, 1, width=32))
+
+
+@pytest.fixture(autouse=True)
+def same_numbers() -> None:
+    """Whichever tests came before in this process."""
+    RANDOM.bit_generator.state = np.random.default_rng(0).bit_generator.state
 
 
 @given(maps_of_any_kind)
@@ -92,7 +98,7 @@ def test_pairwise_correlation_is_the_mean_of_all_pairs(number: int) -> None:
         pairs.add(each)
     matrix = np.corrcoef([each.ravel() for each in maps])
     expected = matrix[np.triu_indices(number, 1)].mean()
-    assert pairs.result() == pytest.approx(expected, abs=1e-12)
+    assert pairs.result() == pytest.approx(expected, abs=1e-9)  # sums are of whole numbers
 
 
 def test_pairwise_correlation_leaves_out_what_cannot_be_compared() -> None:

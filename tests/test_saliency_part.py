@@ -15,7 +15,7 @@ from runner.folder_lock import FolderLock
 from runner.phases.explaining import explain, explain_part, finish_explaining
 from runner.saliency.part import Part
 from runner.saliency.storage import SaliencyFolder
-from tests.faults.programs import Program, run, run_folder, start, status, tiny, wait_for
+from tests.faults.programs import Program, let_go_on, run, run_folder, start, status, tiny, wait_for
 from tests.saliency_samples import ConvModel, Images, Sample, make_run
 
 RISE = ("--saliency_method=rise", "--saliency_shard_size=3", "--saliency_overlays=5")
@@ -173,16 +173,18 @@ def test_parts_at_the_same_time(trained: Path, by_one: dict[str, bytes], tmp_pat
     """Four programs, one of them killed and started again, then a last one: what one program would have made."""
     folder = copy_of(trained, tmp_path)
     before = (folder / "status.json").read_bytes(), (folder / "run.log").read_bytes()
-    slow = "--image_seconds=0.02"
-    programs = [part(folder, f"{number}/4", *RISE, slow) for number in (1, 2, 3, 4)]
-    wait_for(lambda: list((folder / "saliency" / "maps").glob("000006*")))
+    waits = ("--fault=saliency waits", "--at=2")
+    programs = [part(folder, f"{number}/4", *RISE, *waits) for number in (1, 2, 3, 4)]
+    begun = {"000000", "000003", "000006", "000009"}
+    wait_for(lambda: {path.name[:6] for path in (folder / "saliency" / "maps").iterdir()} >= begun)
     programs[2].send(signal.SIGKILL)
     assert programs[2].wait() == -signal.SIGKILL
+    let_go_on(folder)
     programs[2] = part(folder, "3/4")
     assert [program.wait() for program in programs] == [0, 0, 0, 0], [program.output for program in programs]
     assert ((folder / "status.json").read_bytes(), (folder / "run.log").read_bytes()) == before
     assert not (folder / "digests.json").exists()
-    output = run(tmp_path, f"--resume={folder}", "--image_seconds=0")
+    output = run(tmp_path, f"--resume={folder}", "--fault=")
     assert "saliency 40/40" in output
     assert files_of(folder) == by_one
     assert "part 3/4" in (folder / "saliency" / "parts" / "3-of-4" / "part.log").read_text()
@@ -192,8 +194,8 @@ def test_parts_at_the_same_time(trained: Path, by_one: dict[str, bytes], tmp_pat
 def test_who_must_wait(trained: Path, tmp_path: Path) -> None:
     """The same part, a plain resume, other values, while a part is made; a part, while a plain run goes on."""
     folder = copy_of(trained, tmp_path)
-    first = part(folder, "1/2", *RISE, "--image_seconds=0.3")
-    wait_for(lambda: list((folder / "saliency" / "maps").iterdir()))
+    first = part(folder, "1/2", *RISE, "--fault=saliency waits", "--at=2")
+    wait_for((folder / "waits").is_file)
     again = run(tmp_path, f"--resume={folder}", "--saliency_part=1/2", code=2)
     assert f"{folder}: another process makes part 1/2 of the saliency maps." in again
     plain = run(tmp_path, f"--resume={folder}", code=2)
@@ -204,8 +206,9 @@ def test_who_must_wait(trained: Path, tmp_path: Path) -> None:
     assert first.wait() == 143
     assert "Go on with: " in first.output
     assert "--saliency_part=1/2" in first.output
+    (folder / "waits").unlink()
     resumed = start(tmp_path, f"--resume={folder}")
-    wait_for(lambda: status(folder)["state"] == "running" and status(folder)["phase"] == "saliency")
+    wait_for((folder / "waits").is_file)
     late = run(tmp_path, f"--resume={folder}", "--saliency_part=2/2", code=2)
     assert f"is in use by process {resumed.pid} on" in late
     resumed.send(signal.SIGKILL)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner.phases.explaining import explain
@@ -173,7 +173,7 @@ STEP = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None)
 @given(steps=st.lists(STEP, max_size=30), last=st.permutations(range(10)), size=st.sampled_from([1, 3, 4, 64]))
 def test_any_history_ends_in_the_same_bytes(steps: list[tuple[str, int]], last: list[int], size: int) -> None:
     """Writes in any order, kills in the middle of a write or between two steps of sealing: the end is the same."""
@@ -220,7 +220,7 @@ def after(folder: SaliencyFolder, kind: str, number: int, size: int) -> Saliency
 
 
 WRITER = """
-import os, sys, threading
+import os, sys, threading, time
 import numpy as np
 from pathlib import Path
 from runner.saliency.explanation import Explanation
@@ -237,6 +237,8 @@ for index in range(200):
             scores=one))
         if index == int(sys.argv[3]):  # die soon, wherever the next writes are then
             threading.Timer(0.004, os.kill, (os.getpid(), 9)).start()
+        if index == int(sys.argv[3]) + 40:
+            time.sleep(600)
 folder.seal()
 """
 

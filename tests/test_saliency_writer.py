@@ -18,7 +18,7 @@ from runner.saliency.storage import SaliencyFolder, SavedMaps
 from runner.saliency.writer import CAPACITY, BackgroundWriter
 from tests.saliency_samples import Images, Sample, make_explanation, make_run
 
-SECONDS = 20.0
+SECONDS = 120.0
 """No wait is this long but where something is stuck."""
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from runner import strict_yaml
@@ -241,7 +241,7 @@ def test_no_text_breaks_the_parser(text: str) -> None:
         to_plain(parse(text))
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None)
 @given(st.binary())
 def test_no_bytes_break_the_reader(tmp_path: Path, content: bytes) -> None:
     """Any file is a document or a ConfigFileError."""

@@ -23,7 +23,7 @@ def test_memory_is_the_most_that_was_held() -> None:
 def test_time_goes_by() -> None:
     usage = Usage()
     time.sleep(0.02)
-    assert 0.02 <= usage.seconds() < 5
+    assert 0.02 <= usage.seconds() < 60
 
 
 def test_a_gpu_is_measured_where_it_is_in_use(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ class Tiny(LightningContainer):
 
     fault = param.String(default="", doc="How to misbehave.")
     fault_rank = param.Integer(default=None, allow_None=True, doc="Process that misbehaves; all unless set.")
-    at = param.Integer(default=5, bounds=(0, None), doc="Where: item, step, epoch or image.")
+    at = param.Integer(default=5, bounds=(0, None), doc="Where: item, step, epoch, image or batch.")
     step_seconds = param.Number(default=0.0, bounds=(0, None), doc="How long each step sleeps.")
     brake = param.String(default="", doc="A file: steps sleep only after the first epoch, and while it is there.")
     image_seconds = param.Number(default=0.0, bounds=(0, None), doc="How long each forward pass of an image sleeps.")
@@ -28,6 +28,7 @@ class Tiny(LightningContainer):
         self.saliency_method = "rise"
         self.saliency_num_masks = 16
         self.saliency_grid_size = 2
+        self._batches_explained = 0
 
     def setup(self):
         rank = int(os.environ.get("NODE_RANK", "0")) + int(
@@ -58,6 +59,14 @@ class Tiny(LightningContainer):
         from .faulty_parts import Misbehaving
 
         return [Misbehaving(self)]
+
+    def get_saliency_images(self, batch):
+        from .faulty_parts import wait
+
+        self._batches_explained += 1
+        if self.fault == "saliency waits" and self._batches_explained == self.at:
+            wait()
+        return super().get_saliency_images(batch)
 
     def create_report(self):
         if self.fault == "report raises":

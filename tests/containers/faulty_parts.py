@@ -25,6 +25,13 @@ def hang():
             continue
 
 
+def wait():
+    """Wait until a test has seen it and lets the run go on: what it does meanwhile comes neither early nor late."""
+    Path("waits").touch()
+    while not Path("go on").exists():
+        time.sleep(0.01)
+
+
 class Bright(LightningModuleWithOptimizer):
     def __init__(self, container):
         super().__init__()
@@ -123,7 +130,7 @@ class Squares(LightningDataModule):
     def prepare_data(self):
         if self.container.fault == "slow preparation":
             Path("preparing").touch()
-            time.sleep(30)
+            time.sleep(600)
 
     def _loader(self, split):
         is_short = self.container.fault == f"no full batch {split}"
@@ -157,6 +164,8 @@ class Misbehaving(Callback):
             os._exit(0)
         if self.fault == "stubborn" and trainer.global_step == self.at:
             hang()
+        if self.fault == "waits" and trainer.global_step == self.at:
+            wait()
 
     def on_train_epoch_start(self, trainer, *_):
         if trainer.current_epoch == self.at:

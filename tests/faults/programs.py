@@ -39,7 +39,7 @@ class Program:
         assert self._process.pid is not None
         self.pid = self._process.pid
 
-    def wait(self, seconds: float = 120) -> int:
+    def wait(self, seconds: float = 300) -> int:
         """Return the exit code; minus the signal's number if one ended it."""
         self._process.join(seconds)
         code = self._process.exitcode
@@ -125,7 +125,7 @@ def tiny(*argv: str, model: str = "Tiny") -> tuple[str, ...]:
     return (f"--model={model}", f"--containers={CONTAINERS}", "--deterministic=True", *argv)
 
 
-def run(folder: Path, *argv: str, code: int = 0, first: Any = None, seconds: float = 120, **environment: str) -> str:
+def run(folder: Path, *argv: str, code: int = 0, first: Any = None, seconds: float = 300, **environment: str) -> str:
     """Run the program to its end and return what it printed; it must end with *code*."""
     program = start(folder, *argv, first=first, separate=False, **environment)
     found = program.wait(seconds)
@@ -145,7 +145,19 @@ def status(run: Path) -> dict[str, Any]:
     return found
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
+def waiting_run(folder: Path) -> Path:
+    """Return the one run folder below *folder*/outputs as soon as the guinea pig waits in it; see ``--fault=waits``."""
+    found: Path = wait_for(lambda: run_folder(folder))
+    wait_for((found / "waits").is_file)
+    return found
+
+
+def let_go_on(run: Path) -> None:
+    """Let a guinea pig go on that waits, and wait no more in later attempts."""
+    (run / "go on").touch()
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 120) -> Any:
     """Return what *condition* returns as soon as that is true."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

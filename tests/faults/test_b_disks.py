@@ -11,7 +11,17 @@ from pathlib import Path
 import pytest
 
 from runner.cli import main
-from tests.faults.programs import fingerprint, run, run_folder, start, status, tiny, wait_for
+from tests.faults.programs import (
+    fingerprint,
+    let_go_on,
+    run,
+    run_folder,
+    start,
+    status,
+    tiny,
+    wait_for,
+    waiting_run,
+)
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a small disk")
 
@@ -49,16 +59,18 @@ def fill(disk: Path) -> None:
 
 
 @needs_root
-@pytest.mark.parametrize(("row", "phase"), [("B1 checkpoints", "train"), ("B3 saliency", "saliency")])
-def test_a_full_disk(row: str, phase: str, disk: Path, undisturbed: Path) -> None:
+@pytest.mark.parametrize(
+    ("row", "argv", "num_maps"),
+    [("B1 checkpoints", ["--fault=waits", "--at=4"], 0), ("B3 saliency", ["--fault=saliency waits", "--at=3"], 16)],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_full_disk(row: str, argv: list[str], num_maps: int, disk: Path, undisturbed: Path) -> None:
     """The run says so and fails; what was whole stays whole; with room again it goes on to the same bits."""
-    program = start(disk, *tiny("--step_seconds=0.05", "--image_seconds=0.01"))
-    folder = wait_for(lambda: run_folder(disk))
-    if phase == "train":
-        wait_for(lambda: status(folder)["epochs_finished"] >= 1)
-    else:
-        wait_for(lambda: list((folder / "saliency" / "maps").glob("*.npz")))
+    program = start(disk, *tiny(*argv))
+    folder = waiting_run(disk)
+    wait_for(lambda: len(list((folder / "saliency" / "maps").glob("*.npz"))) == num_maps)
     fill(disk)
+    let_go_on(folder)
     assert program.wait() == 1, row
     (disk / "ballast").unlink()
     code = main(["runs", "verify", str(folder)])
@@ -104,11 +116,11 @@ def test_b6_outputs_that_cannot_be_written(disk: Path) -> None:
 @needs_root
 def test_b7_a_disk_that_turns_read_only(disk: Path) -> None:
     """Found at the next save, never taken for success."""
-    program = start(disk.parent, *tiny("--step_seconds=0.05", f"--output_to={disk / 'outputs'}"))
-    folder = wait_for(lambda: run_folder(disk))
-    wait_for(lambda: status(folder)["epochs_finished"] >= 1)
+    program = start(disk.parent, *tiny("--fault=waits", "--at=4", f"--output_to={disk / 'outputs'}"))
+    folder = waiting_run(disk)
     (folder / "checkpoints").rename(folder / "moved")
     (folder / "checkpoints").symlink_to("/proc")  # where not even root can write
+    let_go_on(folder)
     assert program.wait() == 1
     assert status(folder)["state"] == "failed"
 

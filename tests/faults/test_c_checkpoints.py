@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from runner.cli import main
-from tests.faults.programs import fingerprint, run, run_folder, start, status, tiny, wait_for
+from tests.faults.programs import fingerprint, let_go_on, run, run_folder, start, tiny, waiting_run
 
 
 @pytest.fixture(scope="module")
@@ -24,13 +24,13 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same, killed after a few epochs."""
+    """The same, killed in the fourth epoch."""
     folder = tmp_path_factory.mktemp("killed")
-    program = start(folder, *tiny("--num_epochs=6", "--step_seconds=0.08"))
-    found: Path = wait_for(lambda: run_folder(folder))
-    wait_for(lambda: status(found)["epochs_finished"] >= 3)
+    program = start(folder, *tiny("--num_epochs=6", "--fault=waits", "--at=10"))
+    found = waiting_run(folder)
     program.send(signal.SIGKILL)
-    program.wait()
+    assert program.wait() == -signal.SIGKILL
+    let_go_on(found)
     return found
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from runner.cli import main
-from tests.faults.programs import CONTAINERS, REPOSITORY, run, run_folder, start, tiny, wait_for
+from tests.faults.programs import CONTAINERS, REPOSITORY, let_go_on, run, run_folder, start, tiny, wait_for, waiting_run
 
 
 class Payload:
@@ -122,11 +122,12 @@ def test_j5_links_in_the_outputs(tmp_path: Path) -> None:
     """A planted link is replaced, what it points to stays as it is."""
     victim = tmp_path / "victim"
     victim.write_text("precious")
-    program = start(tmp_path, *tiny("--step_seconds=0.05"))
-    folder = wait_for(lambda: run_folder(tmp_path))
+    program = start(tmp_path, *tiny("--fault=waits", "--at=4"))
+    folder = waiting_run(tmp_path)
     for name in ("checkpoints/last.ckpt", "checkpoints/best.ckpt"):
-        (folder / name).unlink(missing_ok=True)
+        (folder / name).unlink()
         (folder / name).symlink_to(victim)
+    let_go_on(folder)
     assert program.wait() == 0, program.output
     assert victim.read_text() == "precious"
 
@@ -194,9 +195,8 @@ def opened(process: int) -> set[str]:
 
 def test_j13_nothing_listens(tmp_path: Path) -> None:
     """No port is opened, neither by a run nor by a worker that loads its data."""
-    program = start(tmp_path, *tiny("--step_seconds=20", "--num_workers=1"))
-    folder = wait_for(lambda: run_folder(tmp_path))
-    wait_for(lambda: json.loads((folder / "status.json").read_text())["phase"] == "train")
+    program = start(tmp_path, *tiny("--fault=waits", "--at=1", "--num_workers=1"))
+    waiting_run(tmp_path)
     sockets = {
         each for process in wait_for(lambda: len(program.alive) > 1 and program.alive) for each in opened(process)
     }
