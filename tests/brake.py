@@ -1,6 +1,7 @@
 """A brake for the guinea pigs: they stay in training until a test has done what it wants, however slow the machine is.
 
-After the first epoch each step sleeps ``--step_seconds`` or ``--pause`` as long as a file is there.
+After the first epoch each step sleeps ``--step_seconds`` or ``--pause`` as long as a file is there. Tiny looks for it
+as it sleeps, and goes on at once.
 """
 
 from pathlib import Path

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
+import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,6 @@ import pytest
 from runner import folder_lock, slurm_jobs
 from runner.folder_lock import FolderLock, is_locked
 from runner.run_folder import RunFolder
-from runner.sweep.sweep_folder import SweepFolder
 from tests.brake import braked, release
 from tests.slurm_cluster import Cluster, cluster, missing_programs
 from tests.sweep_samples import CONTAINERS, REPOSITORY, attempts, only_sweep, results, wait_until
@@ -58,6 +60,16 @@ def epochs(folder: RunFolder) -> list[str]:
     """Return the epochs that have a row of validation metrics, in order."""
     with folder.metrics.open(encoding="utf-8") as file:
         return [row["epoch"] for row in csv.DictReader(file) if row["val_loss"]]
+
+
+def kill_9(job: str) -> None:
+    """Kill all that a job's step has started at once: Slurm's own KILL misses those whose parents it has hit before."""
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for path in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                variables, name = (path / "environ").read_bytes().split(b"\0"), (path / "comm").read_text()
+                if f"SLURM_JOB_ID={job}".encode() in variables and name.startswith("python"):
+                    os.kill(int(path.name), number)
 
 
 def test_a_run(slurm: Cluster, tmp_path: Path) -> None:
@@ -105,34 +117,24 @@ def test_maps_in_parts(slurm: Cluster, tmp_path: Path) -> None:
     assert "the maps of" not in folder.log.read_text(encoding="utf-8")
 
 
-def owner_of_new(sweep: SweepFolder, known: set[int]) -> tuple[int, str] | None:
-    """Return a trial that runs and was not known, and the task of the array that runs it; None while there is none."""
-    running = [number for number in sweep.started() - sweep.sealed().keys() - known if sweep.is_running(number)]
-    record = sweep.point(max(running, default=0)) / "environment.json"
-    if not running or not record.is_file():
-        return None
-    return max(running), json.loads(record.read_text())["variables"]["SLURM_ARRAY_TASK_ID"]
-
-
 def test_a_sweep_of_8_trials_whose_worker_is_killed(slurm: Cluster, tmp_path: Path) -> None:
     """Two jobs of one array share the trials; when one is killed with -9, the other does its trial as well."""
     axes = ["--sweep", "l_rate=1e-3,2e-3,3e-3,4e-3", "--different_seeds=2", "--sweep_metric=val_loss"]
-    argv = [*axes, "--workers=2", "--num_epochs=2", "--step_seconds=2", braked(tmp_path), "--saliency_limit=1"]
+    argv = [*axes, "--workers=2", "--num_epochs=2", "--step_seconds=600", braked(tmp_path), "--saliency_limit=1"]
     job, folder = submit(slurm, tmp_path, *argv)
     sweep = only_sweep(tmp_path)
     assert sweep.path == folder.path
-    wait_until(lambda: len(sweep.sealed()) >= 1 and len(sweep.started()) >= 3)
+    held = [RunFolder(sweep.point(number)) for number in (0, 1)]
+    wait_until(lambda: all(status(each).get("epochs_finished") == 1 for each in held), 300)
     assert re.search(rf"{job}: 2 RUNNING$", slurm.program(tmp_path, "queue"), re.MULTILINE)
-    known = sweep.started()
-    victim, owner = wait_until(lambda: owner_of_new(sweep, known))  # one that has just begun
-    slurm("scancel", "--signal=KILL", f"{job}_{owner}")
-    wait_until(lambda: slurm.state(f"{job}_{owner}") in ("", "FAILED"))
+    owner = json.loads(held[1].environment.read_text())["variables"]["SLURM_JOB_ID"]
+    kill_9(owner)
+    wait_until(lambda: slurm.state(owner) in ("", "FAILED"))
     release(tmp_path)
     wait_until(lambda: slurm.state(job) in ("", "FAILED\nCOMPLETED", "COMPLETED\nFAILED", "FAILED", "COMPLETED"))
     found = results(sweep)
     assert [body["state"] for body in found.values()] == ["completed"] * 8
-    assert attempts(sweep, victim) == 2
-    assert sum(attempts(sweep, number) for number in found) == 9
+    assert [attempts(sweep, number) for number in found] == [1, 2, 1, 1, 1, 1, 1, 1]
     assert sweep.report.is_file()
 
 
@@ -163,7 +165,7 @@ def test_kill_9_and_a_node_that_goes_down(slurm: Cluster, tmp_path: Path) -> Non
     wait_for_epochs(run, 1)
     assert "is in use by process" in slurm.program(tmp_path, *TINY[2:], f"--resume={run.path}", code=2)
     assert "queue cancel" in slurm.program(tmp_path, "runs", "rm", "latest", "--yes", code=2)
-    slurm("scancel", "--signal=KILL", f"{job}.0")
+    kill_9(job)
     wait_until(lambda: slurm.state(job) in ("", "FAILED"))
     assert " killed " in slurm.program(tmp_path, "runs")
     again = slurm.program(tmp_path, f"--resume={run.path}", "--launcher=slurm")

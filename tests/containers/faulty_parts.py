@@ -152,14 +152,23 @@ class Squares(LightningDataModule):
         return self._loader("test")
 
 
+def hold(seconds, brake):
+    """Sleep, but no longer than the brake is on."""
+    end = time.monotonic() + seconds
+    while brake.exists() and time.monotonic() < end:
+        time.sleep(0.05)
+
+
 class Misbehaving(Callback):
     def __init__(self, container):
         self.fault, self.at, self.seconds = container.fault, container.at, container.step_seconds
         self.brake = container.brake
 
     def on_train_batch_end(self, trainer, *_):
-        if self.seconds and (not self.brake or (trainer.current_epoch > 0 and Path(self.brake).exists())):
+        if not self.brake:
             time.sleep(self.seconds)
+        elif trainer.current_epoch > 0:
+            hold(self.seconds, Path(self.brake))
         if self.fault == "ends early" and trainer.global_step == self.at:
             os._exit(0)
         if self.fault == "stubborn" and trainer.global_step == self.at:
