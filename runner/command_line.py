@@ -306,7 +306,8 @@ def _check_positional(command: str, positional: Sequence[str]) -> None:
     if len(positional) > most:
         extra = positional[most]
         hint = f"the command {extra} comes first" if command == "run" and extra in COMMANDS else ""
-        raise UsageError(f"Unexpected argument {extra!r}; {hint or 'options look like --name=value'}.")
+        container = f" To run a container: --model={extra}." if command == "run" and not hint else ""
+        raise UsageError(f"Unexpected argument {extra!r}; {hint or 'options look like --name=value'}.{container}")
     if len(positional) < least:
         needs = {
             "new": "the name of the container to write: new MyContainer",

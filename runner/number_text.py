@@ -27,6 +27,11 @@ def _interval(interval: Mapping[str, Any] | None) -> str:
     return f" (95 % CI {interval['low']:.3g}-{interval['high']:.3g})"
 
 
+def counted(number: int, noun: str) -> str:
+    """Write ``1 trial``, ``2 trials``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def format_seconds(seconds: float) -> str:
     """Write a time as ``4.1 s``, ``3 min 20 s`` or ``2 h 05 min``."""
     if seconds < 59.95:  # which would be written as 60.0

@@ -338,6 +338,14 @@ def test_skipped_without_a_method(tmp_path: Path) -> None:
     assert not run.folder.saliency.exists()
 
 
+def test_settings_without_effect_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Those that somebody chose, not the many that the record of a run repeats when it goes on."""
+    run = make_run(tmp_path, Sample(saliency_method="none", saliency_num_masks=7))
+    run.set_by = {"saliency_fill": "config.yaml:9", "saliency_num_masks": "config.yaml:10"}
+    explain(run)
+    assert caplog.messages == ["saliency_num_masks: set, but without effect: saliency_method is none"]
+
+
 def test_skipped_without_data(tmp_path: Path) -> None:
     """Without a loader for the split, or with an empty one, the phase says so and goes on."""
     for data in (LightningDataModule(), Loaders(list), Loaders(lambda: None)):

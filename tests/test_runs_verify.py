@@ -46,7 +46,7 @@ def test_all_is_well(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert [line.split("_")[1] for line in text.splitlines()] == [
         "Ended: all 2 files are whole",
         "Killed: no digests yet, it was killed and can be resumed; 0 checkpoints are whole",
-        "Swept: plan, results and 1 runs are whole",
+        "Swept: plan, results and 1 run: all whole",
     ]
 
 

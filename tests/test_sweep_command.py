@@ -1,6 +1,7 @@
 """What the command line asks for: mistakes end in one line before anything is made; the same command means the same."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -164,6 +165,7 @@ def test_more_values_need_extend(sweep: Sweep, capsys: pytest.CaptureFixture[str
     assert points[:4] == before
     assert len({json.dumps(point, sort_keys=True) for point in points}) == len(points) == 9
     assert sweep(*more, "--enqueue") == 0
+    assert main([f"--resume={folder.path}", "--enqueue"]) == 0
     assert len(sweeps()) == 1
     fewer = ("--sweep", "x=0.1", "--sweep", "kind=a,b,c")
     assert sweep(*fewer, f"--resume={folder.path}", "--extend", "--enqueue") == 2
@@ -224,16 +226,42 @@ def test_another_metric_ranks_anew(sweep: Sweep, capsys: pytest.CaptureFixture[s
         folder.seal(Trial(number, number, "failed", plan.params(number), metrics, reason="not measured"))
     assert sweep(*GRID, "--sweep_metric=scroe") == 1
     assert "failed trials: 4" in capsys.readouterr().err
+    assert sweep(*GRID, "--sweep_metric=scores") == 2
+    said = capsys.readouterr().err
+    assert "has measured scores. Did you mean score? There are: loss, score." in said
+    assert SweepPlan.of(folder).objectives[0].metric == "scroe"
     assert sweep(*GRID, "--sweep_metric=score") == 0
     captured = capsys.readouterr().out
     assert "ranked by score from now on" in captured
     assert "4 trials: 4 completed" in captured
+    assert main(["queue"]) == 0
+    assert re.search(r" 4/4 +0 +0 +0 ", capsys.readouterr().out)
     assert sweep(f"--resume={folder.path}", "--sweep_metric=loss") == 0
+    assert "going on with" in (said := capsys.readouterr().out)
+    assert "4 completed of 4 trials" in said
     assert [each.path for each in sweeps()] == [folder.path]
     best = json.loads(folder.summary.read_text())["best_trials"]
     assert best == [3]
     assert sweep(*GRID, "--sweep_metric=score", "--sweep_pruner=median", "--enqueue") == 0
     assert len(sweeps()) == 2
+
+
+def test_a_dry_run_of_an_extension(sweep: Sweep, capsys: pytest.CaptureFixture[str]) -> None:
+    """Shows which points would be new, or refuses what would be refused, and changes nothing."""
+    assert sweep(*GRID, "--enqueue") == 0
+    [folder] = sweeps()
+    more = ("--sweep", "x=0.1,0.2,0.3", "--sweep", "kind=a,b", "--extend", "--dry_run")
+    capsys.readouterr()
+    assert sweep(*more) == 0
+    title, *points = capsys.readouterr().out.splitlines()
+    assert title == f"{folder.name} has 4 trials and would get 2 more"
+    assert points == ["     4  x=0.3 kind=a", "     5  x=0.3 kind=b"]
+    assert sweep(*more, "--num_epochs=9") == 2
+    assert "num_epochs was not set, now 9" in capsys.readouterr().err
+    assert sweep(*GRID, "--extend", "--dry_run") == 0
+    assert "would get no more" in capsys.readouterr().out
+    assert SweepPlan.of(folder).total == 4
+    assert len(sweeps()) == 1
 
 
 def test_the_command_before_an_extension_still_joins(sweep: Sweep) -> None:

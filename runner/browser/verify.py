@@ -8,6 +8,7 @@ from pathlib import Path
 from runner.browser.finding import find_run_or_sweep, is_sweep, run_names
 from runner.errors import RunFailedError, UsageError
 from runner.folder_lock import is_locked
+from runner.number_text import counted
 from runner.run_folder import RunFolder
 from runner.run_seal import check_run
 from runner.sweep.sweep_folder import SweepFolder, sweeps_in
@@ -73,4 +74,4 @@ def _verify_sweep(sweep: SweepFolder) -> tuple[list[str], bool]:
             num_whole += is_good
             lines += [] if is_good else [f"{sweep.name}/{line}" for line in text]
     lines += [f"{sweep.name}: damaged: {each}" for each in damaged]
-    return lines or [f"{sweep.name}: plan, results and {num_whole} runs are whole"], not lines
+    return lines or [f"{sweep.name}: plan, results and {counted(num_whole, 'run')}: all whole"], not lines

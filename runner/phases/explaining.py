@@ -64,9 +64,11 @@ def explain(run: Run) -> PhaseResult:
 
 def _warn_of_settings_without_effect(run: Run) -> None:
     """Say it where everything about maps was asked for but a method."""
+    container = run.container
     asked = [name for name, by in run.set_by.items() if name.startswith("saliency_") and by != "container"]
-    asked = sorted(set(asked) - {"saliency_method"})
-    if run.container.saliency_method == "none" and asked:
+    # the record of a run sets all of them, most to what they are anyway
+    asked = sorted(name for name in asked if getattr(container, name) != container.param[name].default)
+    if container.saliency_method == "none" and asked:
         log.warning("%s: set, but without effect: saliency_method is none", ", ".join(asked))
 
 

@@ -11,12 +11,13 @@ from runner.atomic_files import write_json, write_text
 from runner.command_line import Request, program_name
 from runner.errors import EXIT_DONE, EXIT_FAILED, UsageError
 from runner.log_setup import console_logging
+from runner.number_text import counted
 from runner.places import find_place
 from runner.preparation import Plan
 from runner.run_record import shown
 from runner.shown import format_ranges, printable
 from runner.sweep.history import History
-from runner.sweep.joining import outputs_folder, sweep_to_work_on
+from runner.sweep.joining import extension, outputs_folder, sweep_to_work_on
 from runner.sweep.live import counts, display
 from runner.sweep.plan import SweepPlan
 from runner.sweep.point import join, work_on
@@ -53,7 +54,7 @@ def sweep(request: Request, base: Plan, on_folder: Callable[[Path], None] = lamb
         wanted = wanted_of(request, base)
         slots, limits = slots_of(request), limits_of(request, wanted)
         if wanted is not None and request.dry_run:
-            print(dry_run_text(wanted.plan))
+            print(_extension_text(request, wanted.plan) if request.extend else dry_run_text(wanted.plan))
             return EXIT_DONE
         folder = sweep_to_work_on(request, wanted, base)
         on_folder(folder.path)
@@ -102,18 +103,27 @@ def wanted_of(request: Request, base: Plan) -> Wanted | None:
 
 def dry_run_text(plan: SweepPlan) -> str:
     """Return the first points of a sweep, one a line."""
-    lines = [f"{plan.total} trials of {plan.container_name}: {plan.num_settings} settings"]
+    title = f"{counted(plan.total, 'trial')} of {plan.container_name}: {counted(plan.num_settings, 'setting')}"
+    return "\n".join([title, *_points(plan, 0)])
+
+
+def _extension_text(request: Request, plan: SweepPlan) -> str:
+    """Return the first points that ``--extend`` would add."""
+    folder, there, extended = extension(request, plan)
+    new = extended.total - there.total
+    title = f"{folder.name} has {counted(there.total, 'trial')} and would get {new or 'no'} more"
+    return "\n".join([title, *(_points(extended, there.total) if new else [])])
+
+
+def _points(plan: SweepPlan, first: int) -> list[str]:
     if plan.is_adaptive:
-        lines.append(f"{plan.sampler} chooses each point when it is started, from the results until then.")
-    else:
-        for number in islice(range(plan.total), SHOWN_POINTS):
-            lines.append(
-                f"{number:6d}  "
-                + " ".join(f"{name}={printable(text, 60)}" for name, text in plan.params(number).items())
-            )
-    if plan.total > SHOWN_POINTS and not plan.is_adaptive:
-        lines.append(f"   ...  {plan.total - SHOWN_POINTS} more")
-    return "\n".join(lines)
+        return [f"{plan.sampler} chooses each point when it is started, from the results until then."]
+    lines = [
+        f"{number:6d}  " + " ".join(f"{name}={printable(text, 60)}" for name, text in plan.params(number).items())
+        for number in islice(range(first, plan.total), SHOWN_POINTS)
+    ]
+    more = plan.total - first - SHOWN_POINTS
+    return [*lines, f"   ...  {more} more"] if more > 0 else lines
 
 
 # --- working --------------------------------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ class History:
         """States of the trials that came to an end, at the last :meth:`refresh`, as the names of their results say."""
         self.started: set[int] = set()
         self._results: dict[int, _Result] = {}
-        self._is_ranked_anew = folder.has_plan(2)
+        self._is_ranked_anew = _is_ranked_anew(folder)
 
     def refresh(self) -> None:
         """Look at the folder again."""
@@ -131,6 +131,20 @@ class History:
                 )
             )
         return settings
+
+
+def states_of(folder: SweepFolder) -> dict[int, str]:
+    """Return the states of the trials that came to an end; results are read only where they were ranked anew."""
+    if not _is_ranked_anew(folder):
+        return folder.sealed()
+    history = History(folder, SweepPlan.of(folder))
+    history.refresh()
+    return history.states()
+
+
+def _is_ranked_anew(folder: SweepFolder) -> bool:
+    """Tell whether results may have been sealed for other objectives than the sweep has now."""
+    return folder.has_plan(2) and len({plan.objectives for plan in SweepPlan.each_of(folder)}) > 1
 
 
 def _by_setting(trials: Iterable[Trial]) -> dict[int, list[Trial]]:

@@ -8,9 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from runner.command_line import Request, program_name
-from runner.errors import RunnerError, UsageError
+from runner.errors import RunnerError, UsageError, did_you_mean
+from runner.number_text import counted
 from runner.preparation import Plan
 from runner.run_record import shown
+from runner.sweep.history import History, states_of
 from runner.sweep.plan import SweepPlan, differences
 from runner.sweep.queue_commands import retry_failed
 from runner.sweep.request import Wanted
@@ -49,7 +51,7 @@ def sweep_to_work_on(request: Request, wanted: Wanted | None, base: Plan) -> Swe
         plan, found = wanted.plan, _joined(request, wanted.plan)
     if found is None:
         found = SweepFolder.create(outputs_folder(request), plan.container_name, plan.to_json(), Control())
-        log.info("%s  %d trials", shown(found.path), plan.total)
+        log.info("%s  %s", shown(found.path), counted(plan.total, "trial"))
     if request.retry_failed:
         log.info("failed trials that are run again: %d", len(retry_failed(found)))
     return found
@@ -87,6 +89,18 @@ def _named(folder: SweepFolder, request: Request, base: Plan) -> SweepPlan:
     return replace(there, num_trials=spec.num_trials, objectives=spec.objectives)
 
 
+def extension(request: Request, plan: SweepPlan) -> tuple[SweepFolder, SweepPlan, SweepPlan]:
+    """Return the sweep that ``--extend`` would add to, its plan as it is, and as it would be; nothing is written.
+
+    Raises:
+        UsageError: there is no such sweep, or it is another one than described.
+    """
+    folder = _sweep_folder(request.resume) if request.resume is not None else _newest_alike(request, plan)
+    there = SweepPlan.of(folder)
+    added = _added(folder, there, plan, request)
+    return folder, there, replace(there, spaces=(*there.spaces, *added), num_trials=plan.num_trials)
+
+
 def _joined(request: Request, plan: SweepPlan) -> SweepFolder | None:
     """Return the newest sweep that was made or extended by the same command; None if a new one is to be made.
 
@@ -95,16 +109,21 @@ def _joined(request: Request, plan: SweepPlan) -> SweepFolder | None:
     """
     if request.new or not request.sweep:  # a single run may be queued as often as one likes
         return None
-    others = sorted(sweeps_in(outputs_folder(request)), key=lambda each: each.sequence, reverse=True)
-    for folder in others:
+    for folder in _newest_first(request):
         if any(_is_same(stage, plan) for stage in _stages(folder)):
             return _found(folder, _ranked_by(folder, plan), request)
-    if request.extend:
-        for folder in others:
-            if any(stage.container_name == plan.container_name for stage in _stages(folder)):
-                return _same_or_extended(folder, plan, request)
-        raise UsageError(f"--extend: there is no sweep of {plan.container_name} to add to.")
-    return None
+    return _same_or_extended(_newest_alike(request, plan), plan, request) if request.extend else None
+
+
+def _newest_first(request: Request) -> list[SweepFolder]:
+    return sorted(sweeps_in(outputs_folder(request)), key=lambda each: each.sequence, reverse=True)
+
+
+def _newest_alike(request: Request, plan: SweepPlan) -> SweepFolder:
+    for folder in _newest_first(request):
+        if any(stage.container_name == plan.container_name for stage in _stages(folder)):
+            return folder
+    raise UsageError(f"--extend: there is no sweep of {plan.container_name} to add to.")
 
 
 def _stages(folder: SweepFolder) -> list[SweepPlan]:
@@ -135,10 +154,44 @@ def _ranked_by(folder: SweepFolder, plan: SweepPlan) -> SweepPlan:
     if there.objectives == plan.objectives:
         return there
     changed = replace(there, objectives=plan.objectives)
+    _refuse_unmeasured(folder, changed)
     folder.add_plan(changed.addition(), len(folder.read_plans()) + 1)
     by = ", ".join(each.metric for each in plan.objectives) or "no metric"
     log.info("%s: its results are ranked by %s from now on", folder.name, by)
     return changed
+
+
+def _refuse_unmeasured(folder: SweepFolder, plan: SweepPlan) -> None:
+    """Refuse to rank results by what none of them has; before there are any, nobody knows."""
+    history = History(folder, plan)
+    history.refresh()
+    known = {name for trial in history.results() for name in trial.metrics}
+    for objective in plan.objectives if known else ():
+        if objective.metric not in known:
+            raise UsageError(
+                f"No trial of {folder.name} has measured {objective.metric}.{did_you_mean(objective.metric, known)} "
+                f"There are: {', '.join(sorted(known))}."
+            )
+
+
+def _added(folder: SweepFolder, there: SweepPlan, plan: SweepPlan, request: Request) -> list[SearchSpace]:
+    """Return the points of *plan* that the sweep lacks.
+
+    Raises:
+        UsageError: it differs in other ways than that *plan* has more.
+    """
+    found = differences(there, plan)
+    if found:
+        cure = "Leave --resume out" if request.resume is not None else "Leave --extend out"
+        raise UsageError(f"{folder.name} is another sweep: {'; '.join(found)}. {cure} for a new one.")
+    added = plan.spaces[0].difference(*there.spaces) if plan.spaces != there.spaces else []
+    if not added and plan.num_trials != there.num_trials and not _is_more(there, plan):
+        raise UsageError(f"{folder.name} has {there.num_trials} settings; there is no way to take some away.")
+    return added
+
+
+def _is_more(there: SweepPlan, plan: SweepPlan) -> bool:
+    return plan.num_trials is not None and there.num_trials is not None and plan.num_trials > there.num_trials
 
 
 def _same_or_extended(folder: SweepFolder, plan: SweepPlan, request: Request) -> SweepFolder:
@@ -148,15 +201,8 @@ def _same_or_extended(folder: SweepFolder, plan: SweepPlan, request: Request) ->
         UsageError: it differs in other ways, or ``--extend`` was not given.
     """
     there = SweepPlan.of(folder)
-    found = differences(there, plan)
-    if found:
-        cure = "Leave --resume out" if request.resume is not None else "Leave --extend out"
-        raise UsageError(f"{folder.name} is another sweep: {'; '.join(found)}. {cure} for a new one.")
-    added = plan.spaces[0].difference(*there.spaces)
-    is_more = plan.num_trials is not None and there.num_trials is not None and plan.num_trials > there.num_trials
-    if not added and not is_more:
-        if plan.num_trials != there.num_trials:
-            raise UsageError(f"{folder.name} has {there.num_trials} settings; there is no way to take some away.")
+    added = _added(folder, there, plan, request)
+    if not added and not _is_more(there, plan):
         return _found(folder, _ranked_by(folder, plan), request)
     if not request.extend:
         what = f"{sum(each.num_points or 0 for each in added)} points" if added else f"{plan.num_trials} settings"
@@ -171,9 +217,9 @@ def _same_or_extended(folder: SweepFolder, plan: SweepPlan, request: Request) ->
 def _found(folder: SweepFolder, plan: SweepPlan, request: Request) -> SweepFolder:
     """Say what there is of a sweep to go on with, and return it."""
     _refuse_cancelled(folder, request)
-    found = Counter(folder.sealed().values())
+    found = Counter(states_of(folder).values())
     done = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in sorted(found.items())) or "none"
-    log.info("going on with %s: %s of %d trials", folder.name, done, plan.total)
+    log.info("going on with %s: %s of %s", folder.name, done, counted(plan.total, "trial"))
     return folder
 
 

@@ -12,7 +12,7 @@ from runner.errors import RunnerError, UsageError, did_you_mean
 from runner.folder_lock import FolderLock
 from runner.shown import brief, printable
 from runner.slurm_jobs import is_silent
-from runner.sweep.history import History
+from runner.sweep.history import History, states_of
 from runner.sweep.plan import SweepPlan
 from runner.sweep.queue_jobs import (
     SILENT,
@@ -107,7 +107,7 @@ def _row(sweep: SweepFolder) -> tuple[str, ...]:
         return (sweep.name, "damaged", str(control.priority), "", "", "", "", "")
     total = plan.total
     sealed = sweep.sealed()
-    states = Counter(sealed.values())
+    states = Counter(states_of(sweep).values())
     begun = sweep.started() - sealed.keys()
     running = sum(map(sweep.is_running, begun))
     left = total - len(sealed) - running

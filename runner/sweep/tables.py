@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.cells import cell_len
 
+from runner.number_text import counted
 from runner.shown import brief, csv_line, cut, format_ranges, format_spread, number_of, printable
 from runner.sweep import trials
 from runner.sweep.trials import Objective, Trial, best_trials
@@ -114,7 +115,7 @@ def describe_states(view: SweepView) -> str:
     """Write ``40 trials: 35 completed, 3 pruned, 2 failed``."""
     number = max(view.num_trials or 0, len(view.trials))
     texts = [f"{count} {state_label(state)}" for state, count in state_counts(view).items()]
-    return f"{number} trial{'' if number == 1 else 's'}: {', '.join(texts) or 'none has started'}"
+    return f"{counted(number, 'trial')}: {', '.join(texts) or 'none has started'}"
 
 
 def state_label(state: str) -> str:
