@@ -63,7 +63,7 @@ class FolderLock:
         return self._descriptor is not None
 
     def take(self) -> bool:
-        """Take the lock; return whether that was possible. It does not wait, but for a lease of an unknown owner.
+        """Take the lock; return whether that was possible. It waits for those who only look, and for unknown leases.
 
         Raises:
             OSError: the folder is not there or cannot be written.
