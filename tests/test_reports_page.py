@@ -286,7 +286,7 @@ class TestSizeAndChoice:
         index.write_text(index.read_text().replace("maps/000001.npz", "../../000001.npz"))
         text = report_page(folder, {})
         assert text.count('class="tile') == 1
-        assert "1 map cannot be read: image 1." in Page(text).text
+        assert "1 map cannot be shown: image 1." in Page(text).text
 
     @pytest.mark.parametrize("indexed", [True, False])
     def test_small_files_that_claim_to_hold_much_are_one_sentence(self, tmp_path: Path, indexed: bool) -> None:
@@ -300,15 +300,46 @@ class TestSizeAndChoice:
             archive.getinfo("more.npy").file_size = 50 * 10**9
             archive.comment = b"the table of contents is written anew"
         with np.load(maps / "000002.npz") as arrays:
-            np.savez_compressed(maps / "000002.npz", **{**arrays, "maps": np.zeros((1, 6000, 6000), np.float16)})
+            np.savez_compressed(maps / "000002.npz", **{**arrays, "maps": np.zeros((1, 6000, 6001), np.float16)})
         with np.load(maps / "000003.npz") as arrays:
             np.savez_compressed(maps / "000003.npz", **{**arrays, "targets": np.ones(20_000, int)})
         if not indexed:
             (folder.saliency / "index.csv").unlink()
         text = report_page(folder, {})
         assert text.count('class="tile') == 2
-        said = "3 maps cannot be read: image 1, 2, 3. Missing, damaged, or larger than the 537 MB that are read of one"
-        assert (said in Page(text).text) == indexed
+        said = "3 maps cannot be shown: image 1, 2, 3. Missing, damaged, or too large: more than 36 million pixels, "
+        assert (f"{said}10,000 targets or 537 MB in one image." in Page(text).text) == indexed
+
+    @pytest.mark.parametrize("indexed", [True, False])
+    def test_odd_maps_take_only_themselves_away(self, tmp_path: Path, indexed: bool) -> None:
+        """Maps of text, without targets, without pixels, fewer than targets; also those that are not drawn."""
+        folder = make_run(tmp_path / "run", num_images=0)
+        make_maps(SaliencyFolder(folder.saliency), 8)
+        odd: list[dict[str, object]] = [
+            {"maps": np.array([["a"]])},
+            {"targets": np.array(0)},
+            {"maps": np.zeros((1, 0, 9))},
+            {"maps": np.zeros((1, 0, 9)), "flags": np.array(["constant"])},
+            {"maps": np.zeros((0, 9, 9))},
+            {"maps": np.zeros((0, 9, 9)), "flags": np.array(["constant"])},
+        ]
+        for number, values in enumerate(odd):
+            path = folder.saliency / "maps" / f"{number:06d}.npz"
+            with np.load(path) as arrays:
+                np.savez_compressed(path, **{**arrays, **values})
+        if not indexed:
+            (folder.saliency / "index.csv").unlink()
+        assert report_page(folder, {}).count('class="tile') == 2
+
+    def test_a_head_that_no_parser_takes_leaves_the_other_maps(self, tmp_path: Path) -> None:
+        """Where there is no table that says what is in the files."""
+        folder = make_run(tmp_path / "run", num_images=0)
+        make_maps(SaliencyFolder(folder.saliency), 3)
+        (folder.saliency / "index.csv").unlink()
+        head = b"-" * 8000 + b"1"
+        with zipfile.ZipFile(folder.saliency / "maps" / "000001.npz", "w") as archive:
+            archive.writestr("maps.npy", b"\x93NUMPY\1\0" + len(head).to_bytes(2, "little") + head)
+        assert report_page(folder, {}).count('class="tile') == 2
 
 
 class TestTiles:

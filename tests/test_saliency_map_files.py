@@ -105,16 +105,58 @@ def test_a_flipped_bit_is_found(tmp_path: Path) -> None:
         b"{'descr': '|O', 'fortran_order': False, 'shape': (1,)}",
         b"{'descr': '<f4', 'fortran_order': False, 'shape': (10000000000,)}",
         b"{'descr': '<f4', 'fortran_order': False, 'shape': (-2,)}",
+        b"{'descr': '<f4', 'fortran_order': False, 'shape': (26,)}",
         b"(" * 300,
+        b"-" * 8000 + b"1",
     ],
 )
 def test_heads_that_numpy_stumbles_over(tmp_path: Path, head: bytes) -> None:
     """Are damage like any other, whatever numpy raises."""
-    path = tmp_path / "000000.npz"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("maps.npy", b"\x93NUMPY\1\0" + len(head).to_bytes(2, "little") + head + bytes(100))
     with pytest.raises(DAMAGED):
-        StoredImage(path).entries()
+        with_head(tmp_path, head, 100).entries()
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape"),
+    [
+        ("V0", (2, 999_999, 999_999)),  # to copy which takes days
+        ("V0", (9_999_999_999,)),  # 37 GiB as float32
+        ("<U0", (9_999_999_999,)),
+        ("(0,)<f4", (9_999_999_999,)),
+        ("<c8", (0,)),
+        ("<M8[s]", (0,)),
+    ],
+)
+def test_only_kinds_of_numbers_that_are_written_are_read(tmp_path: Path, kind: str, shape: tuple[int, ...]) -> None:
+    """Nothing is copied of elements without bytes, as many as a head may claim."""
+    head = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}}}".encode()
+    with pytest.raises(ValueError, match="is not read"):
+        with_head(tmp_path, head, 0).entries()
+
+
+def test_an_array_is_as_long_as_its_head_says(tmp_path: Path) -> None:
+    """Not shorter, and not longer either."""
+    head = b"{'descr': '<f4', 'fortran_order': False, 'shape': (5, 5)}"
+    assert with_head(tmp_path, head, 100).entries()["maps"].shape == (5, 5)
+    for size in (99, 101):
+        with pytest.raises(ValueError, match="as long as"):
+            with_head(tmp_path, head, size).entries()
+
+
+def test_maps_of_text_are_not_taken_for_numbers(tmp_path: Path) -> None:
+    """A hundred million of them would take minutes."""
+    path = tmp_path / "000000.npz"
+    np.savez(path, index=0, label=0, num_masks=0, maps=np.array([["1"]]))
+    with pytest.raises(TypeError, match="same_kind"):
+        StoredImage(path).explanation()
+
+
+def with_head(folder: Path, head: bytes, size: int) -> StoredImage:
+    """Write an npz of one npy file: any head, then so many bytes."""
+    path = folder / "000000.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("maps.npy", b"\x93NUMPY\1\0" + len(head).to_bytes(2, "little") + head + bytes(size))
+    return StoredImage(path)
 
 
 def stored_npz() -> bytes:

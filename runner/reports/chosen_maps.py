@@ -27,8 +27,11 @@ MOST_IMAGES = 64
 MOST_BYTES = 2**29
 """Of one image and its maps, unpacked; pictures of them take several times that in memory."""
 
-_MOST_PIXELS, _MOST_TARGETS = 2**25, 10_000
+MOST_PIXELS, MOST_TARGETS = 36_000_000, 10_000
 """Of one picture or slice, and of one image."""
+
+NOT_SHOWN = (*DAMAGED, MemoryError)
+"""What is raised for images that are damaged, or larger than can be shown."""
 
 WEAK = 0.1
 """A map with less than this share of the strength that has the full colour is called weak."""
@@ -59,7 +62,7 @@ class MapRow:
         """Return the image and its maps; whatever the table says, nothing outside of *folder* is opened.
 
         Raises:
-            Exception: one of ``DAMAGED``, also for more than can be shown.
+            Exception: one of ``NOT_SHOWN``.
         """
         return _read(images_in(folder.maps / Path(self.file).name)[self.index])
 
@@ -164,12 +167,12 @@ def _rows_of_maps(folder: SaliencyFolder) -> tuple[list[MapRow], int]:
     stored: dict[int, StoredImage] = {}
     for suffix in ("npz", "part"):
         for file in files_of_images(folder.maps, suffix):
-            with suppress(*DAMAGED):
+            with suppress(*NOT_SHOWN):
                 stored |= images_in(file)
     indices, rows = sorted(stored), []
     for place in _spread(len(indices), MOST_IMAGES):
         found = stored[indices[place]]
-        with suppress(*DAMAGED):
+        with suppress(*NOT_SHOWN):
             rows += [_row({k: str(v) for k, v in row.items()}) for row in index_rows(_read(found), found.file.name)]
     return _main_rows(rows), len(stored)
 
@@ -178,7 +181,7 @@ def _read(stored: StoredImage) -> Explanation:
     """Return an image that anybody may have made, and that may therefore be far larger than its file."""
     found = stored.explanation(MOST_BYTES)
     pictures = [each for each in (found.image, found.maps, found.truth) if each is not None]
-    if max(math.prod(each.shape[-2:]) for each in pictures) > _MOST_PIXELS or len(found.targets) > _MOST_TARGETS:
+    if max(math.prod(each.shape[-2:]) for each in pictures) > MOST_PIXELS or len(found.targets) > MOST_TARGETS:
         raise ValueError("too large to be shown")
     return found
 

@@ -11,12 +11,20 @@ from typing import Any
 import numpy as np
 
 from runner.foreign_files import read_bytes
-from runner.reports.chosen_maps import MOST_BYTES, MapRow, choose, full_strength, read_rows
+from runner.reports.chosen_maps import (
+    MOST_BYTES,
+    MOST_PIXELS,
+    MOST_TARGETS,
+    NOT_SHOWN,
+    MapRow,
+    choose,
+    full_strength,
+    read_rows,
+)
 from runner.reports.map_checks import map_checks
 from runner.reports.record import RunRecord, mapping
 from runner.reports.thumbnails import Thumbnail, thumbnail
 from runner.saliency.explanation import OK, Explanation
-from runner.saliency.map_files import DAMAGED
 from runner.saliency.measures import PairwiseCorrelation
 from runner.saliency.storage import SaliencyFolder
 from runner.shown import format_number, printable
@@ -77,18 +85,19 @@ def gallery(record: RunRecord) -> dict[str, Any] | None:
     for row in chosen:
         try:
             explanation = row.explanation(folder)
-            tiles.append(_tile(record, row, explanation, full))
-        except (*DAMAGED, IndexError, ArithmeticError, MemoryError):
+            tile = _tile(record, row, explanation, full)
+            pairs.add(explanation.maps[_place(row, explanation)])
+        except NOT_SHOWN:
             damaged.append(row.index)
         else:
-            pairs.add(explanation.maps[_place(row, explanation)])
+            tiles.append(tile)
     found = record.results.get("saliency", {})
     return {
         "tiles": tiles,
         "total": total,
         "how": how or ("evenly spread" if total > len(rows) else ""),
         "damaged": damaged,
-        "most": f"{MOST_BYTES / 1e6:.0f} MB",
+        "most": f"{MOST_PIXELS / 1e6:.0f} million pixels, {MOST_TARGETS:,} targets or {MOST_BYTES / 1e6:.0f} MB",
         "failures": [f"image {each.index}: {each}" for each in failures[:SHOWN_FAILURES]],
         "num_failed": len(failures),
         "num_flagged": sum(row.flag != OK for row in rows),
