@@ -127,9 +127,9 @@ def test_a_sweep_of_8_trials_whose_worker_is_killed(slurm: Cluster, tmp_path: Pa
     held = [RunFolder(sweep.point(number)) for number in (0, 1)]
     wait_until(lambda: all(status(each).get("epochs_finished") == 1 for each in held), 300)
     assert re.search(rf"{job}: 2 RUNNING$", slurm.program(tmp_path, "queue"), re.MULTILINE)
-    owner = json.loads(held[1].environment.read_text())["variables"]["SLURM_JOB_ID"]
-    kill_9(owner)
-    wait_until(lambda: slurm.state(owner) in ("", "FAILED"))
+    owner = json.loads(held[1].environment.read_text())["variables"]
+    kill_9(owner["SLURM_JOB_ID"])  # one task of an array has the number of the array
+    wait_until(lambda: slurm.state(f"{job}_{owner['SLURM_ARRAY_TASK_ID']}") in ("", "FAILED"))
     release(tmp_path)
     wait_until(lambda: slurm.state(job) in ("", "FAILED\nCOMPLETED", "COMPLETED\nFAILED", "FAILED", "COMPLETED"))
     found = results(sweep)
