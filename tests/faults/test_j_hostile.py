@@ -75,7 +75,8 @@ def copied(whole: Path, folder: Path, name: str, value: str) -> Path:
     [
         "outputs/stranger/evil.py:Tiny", "{folder}/outputs/stranger/evil.py:Tiny", "outputs.stranger.evil.Tiny",
         "/proc/self/cwd/outputs/stranger/evil.py:Tiny", "{folder}/outputs/x/../stranger/evil.py:Tiny", "evil.py",
-        "{folder}/link/evil.py:Tiny", "evil.py:",
+        "{folder}/link/evil.py:Tiny", "evil.py:", "/tmp/../proc/self/cwd/outputs/stranger/evil.py:Tiny",
+        "/dev/fd/../cwd/outputs/stranger/evil.py:Tiny", "/{folder}/outputs/stranger/evil.py:Tiny",
     ],
 )  # fmt: skip
 def test_j3_j6_a_run_folder_brings_no_code(
@@ -93,6 +94,22 @@ def test_j3_j6_a_run_folder_brings_no_code(
     error = capsys.readouterr().err
     assert "names the container" in error
     assert "--model=NAME" in error
+    assert not (tmp_path / "marker").exists()
+
+
+def test_j3_j6_a_run_folder_brings_no_containers_folder(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not even to somebody who has gone into it."""
+    copy = copied(whole, tmp_path, "model", "Evil")
+    (copy / "containers").mkdir()
+    (copy / "containers" / "evil.py").write_text(
+        f"open({str(tmp_path / 'marker')!r}, 'w')\nfrom runner import LightningContainer\n"
+        "class Evil(LightningContainer): pass\n"
+    )
+    monkeypatch.chdir(copy)
+    assert main(["--resume=."]) == 2
+    assert "names the container Evil, which no run" in capsys.readouterr().err
     assert not (tmp_path / "marker").exists()
 
 
