@@ -14,7 +14,7 @@ from runner.command_line import Override
 from runner.config_files import ConfigValue, read_config
 from runner.container import LightningContainer
 from runner.container_loader import find_container
-from runner.container_values import ContainerValues, build_container, is_hidden, refuse_hidden, same_value
+from runner.container_values import ContainerValues, build_container, is_hidden, lacks_secret, refuse_hidden, same_value
 from runner.environment import is_secret
 from runner.errors import ParameterError, UsageError
 from runner.param_values import settable_parameters
@@ -181,8 +181,9 @@ def _check_changes(plan: Plan, prepared: Prepared) -> frozenset[str]:
     known = [value for value in recorded if value.name != "model" and not is_hidden(value)]
     before = build_container(type(prepared.container), known)
     names = set(settable_parameters(type(prepared.container))) - {TRUST}
+    compared = names - {value.name for value in recorded if lacks_secret(value)}
     changed = {
-        name for name in names if not same_value(getattr(prepared.container, name), getattr(before.container, name))
+        name for name in compared if not same_value(getattr(prepared.container, name), getattr(before.container, name))
     }
     for name in sorted(changed):
         if name in prepared.container.fixed_on_resume:
