@@ -175,6 +175,14 @@ from runner import LightningContainer
 
 class Keyed(LightningContainer):
     server = param.Dict(default={})
+    logins = param.List(default=[])
+    any = param.Parameter(default=None)
+    cls_token = param.String(default="cls")
+    own_token = param.String(default="")
+    fixed_on_resume = ("server",)
+    def __init__(self):
+        super().__init__()
+        self.own_token = "canary of its own"
     def setup(self): raise ValueError("no server")
 """
 
@@ -197,6 +205,27 @@ def test_j11_secrets_in_a_dict(
     assert main([f"--resume={folders[0]}"]) == 2
     assert "server: secrets are not written down; give it again: --server=..." in capsys.readouterr().err
     assert main([f"--resume={folders[0]}", "--server={password: canary77}"]) == 1
+    assert "ValueError: no server" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("argument", ["--logins=[{password: canary77}]", "--any={password: canary77}"])
+def test_j11_what_stands_for_a_secret_is_no_value(
+    argument: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In whatever type of parameter; what the container sets itself is neither written down nor asked for."""
+    (tmp_path / "containers").mkdir()
+    (tmp_path / "containers" / "keyed.py").write_text(KEYED)
+    monkeypatch.chdir(tmp_path)
+    assert main(["--model=Keyed", argument]) == 1
+    [folder] = (tmp_path / "outputs").glob("2*")
+    config = (folder / "config.yaml").read_text()
+    assert "canary" not in config
+    assert '# own_token: "***"  # container' in config
+    name = argument[2:].partition("=")[0]
+    capsys.readouterr()
+    assert main([f"--resume={folder}"]) == 2
+    assert f"{name}: secrets are not written down; give it again: --{name}=..." in capsys.readouterr().err
+    assert main([f"--resume={folder}", argument]) == 1
     assert "ValueError: no server" in capsys.readouterr().err
 
 
