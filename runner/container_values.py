@@ -57,6 +57,11 @@ class ContainerValues:
         """Say who set the parameter *name*: ``default``, ``container``, a place in a file, or ``command line``."""
         return self.origins.get(name, "default")
 
+    def is_set_by_code(self, name: str) -> bool:
+        """Tell whether the container's own code gives the parameter its value, as it will the next time."""
+        origin = self.origin(name)
+        return origin in ("default", "container") or origin.startswith("model_variant=")
+
 
 def build_container(
     cls: type[LightningContainer],
@@ -79,6 +84,9 @@ def build_container(
     refuse_collisions(cls)
     given = {each.name for each in overrides} | {each.name for each in config if not is_hidden(each)}
     given |= (arguments or {}).keys()
+    for value in config:
+        if is_hidden(value) and value.name not in given and value.name in settable_parameters(cls):
+            raise _not_written(value.name)
     settings = [_from_config(cls, value) for value in config if not (is_hidden(value) and value.name in given)]
     settings += [_from_override(cls, override) for override in overrides]
     settings += [_from_argument(cls, name, value) for name, value in (arguments or {}).items()]
@@ -165,9 +173,7 @@ def _from_config(cls: type[LightningContainer], value: ConfigValue) -> _Setting:
     try:
         converted = from_node(known[value.name], value.node)
     except ValueError as error:
-        raise (
-            _not_written(value.name) if is_hidden(value) else ParameterError(f"{place}: {value.name}: {error}.")
-        ) from None
+        raise ParameterError(f"{place}: {value.name}: {error}.") from None
     return _Setting(value.name, converted, f"{value.file.name}:{value.line}", f"{place}: {value.name}")
 
 
@@ -248,7 +254,7 @@ def _set(values: ContainerValues, setting: _Setting) -> None:
 
 
 def refuse_hidden(container: LightningContainer) -> None:
-    """Refuse what stands for a secret in a config.yaml: the secret itself must be given again."""
+    """Refuse what stands for a secret in a record, copied to the command line: the secret itself must be given."""
     for name in names_of(type(container)):
         if getattr(container, name) == HIDDEN and is_secret(name):
             raise _not_written(name)
@@ -257,6 +263,11 @@ def refuse_hidden(container: LightningContainer) -> None:
 def is_hidden(value: ConfigValue) -> bool:
     """Tell whether this stands for a secret in a config.yaml."""
     return str(value.node) == HIDDEN
+
+
+def lacks_secret(value: ConfigValue) -> bool:
+    """Tell whether this, or a part of it as of an address, stands for a secret in a config.yaml."""
+    return HIDDEN in str(value.node)
 
 
 def _not_written(name: str) -> ParameterError:

@@ -27,18 +27,15 @@ _SECRET_PARAMETER = re.compile(
     re.IGNORECASE,
 )
 _KEY = (
-    r"(?:\w*(?:password|passwd|passphrase|secret|credential)\w*|(?:\w*_)?(?:tokens?|pwd|auth)"
-    r"|\w*(?:api|access|private)_?keys?)"
+    r"(?:\w{0,60}(?:password|passwd|passphrase|secret|credential)\w{0,60}|(?:\w{0,60}_)?(?:tokens?|pwd|auth)"
+    r"|\w{0,60}(?:api|access|private)_?keys?)"
 )
 _SECRET_IN_JSON = re.compile(
     rf"""(["']{_KEY}["']\s*:\s*)(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')""",
     re.IGNORECASE,
 )
-_SECRET_IN_YAML = re.compile(  # {login: {password: x}}
-    rf"""((?:^|[={{,\n])[ \t]*["']?{_KEY}["']?[ \t]*:[ \t]+)"""
-    r"""(?:"(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|[^\s,{}\[\]"'][^,{}\[\]\n]*)""",
-    re.IGNORECASE,
-)
+_WORD = re.compile(r"""([\w-]+)(["']?\s*:)?""")
+_LINE_KEY = re.compile(r"""^[ \t]*(?:- )?["']?(?!tokens\b)([\w-]+)["']?[ \t]*:(?:\s|$)""", re.IGNORECASE | re.MULTILINE)
 _USER_IN_URL = re.compile(r"(?<=://)[^\s/\"']+@")
 _SECRET_IN_QUERY = re.compile(
     rf"([?&](?:amp;)?[^\s=&#]{{0,60}}(?:{_SECRET}|sig|auth)[^\s=&#]{{0,60}}=)[^\s&#\"'<>]+", re.IGNORECASE
@@ -46,6 +43,8 @@ _SECRET_IN_QUERY = re.compile(
 _SECRET_ARGUMENT = re.compile(
     rf"((?<!-)--(?=\w)[\w.-]{{0,60}}{_SECRET}[\w.-]{{0,60}}(?:=|[ \t]+(?!-)))(?:\"[^\"]*\"|'[^']*'|\S+)", re.IGNORECASE
 )
+
+_NUMBER = re.compile(r"[-+\d_.e]+", re.IGNORECASE)
 
 # An allow-list: there is no end to the names that secrets can have.
 _KEPT_VARIABLES = re.compile(
@@ -106,18 +105,23 @@ def redact_urls(text: str) -> str:
 def redact_arguments(argv: Sequence[str]) -> list[str]:
     """Return the arguments of a command with ``***`` for secrets; a value may hold blanks or be the next argument."""
     redacted: list[str] = []
-    value_is_secret = False
+    pending = ""
     for argument in argv:
-        name, equals, _ = argument.partition("=")
-        names_secret = name.startswith("--") and _SECRET_NAME.search(name) is not None
-        if value_is_secret and not argument.startswith("--"):
-            redacted.append("***")
-        else:
-            redacted.append(
-                f"{name}=***" if names_secret and equals else _SECRET_IN_YAML.sub(r"\1***", redact(argument))
-            )
-        value_is_secret = names_secret and not equals
+        is_flag = argument.startswith("--")
+        name, equals, value = argument.partition("=") if is_flag else (pending, "", argument)
+        hidden = HIDDEN if _is_secret_text(name, value) else redact(value)
+        redacted.append(name + equals + hidden if equals else name if is_flag else hidden)
+        pending = name if is_flag and not equals else ""
     return redacted
+
+
+def _is_secret_text(flag: str, text: str) -> bool:
+    """Tell whether *text*, given to *flag*, is a secret, or may be a list or dict in YAML with the key of one."""
+    name = flag.lstrip("-").replace("-", "_")
+    if _SECRET_PARAMETER.search(name) is not None:
+        return not (name.lower().endswith("tokens") and _NUMBER.fullmatch(text))
+    keys = [word for word, colon in _WORD.findall(text) if colon] if "{" in text or "[" in text else []
+    return any(_SECRET_PARAMETER.search(key.replace("-", "_")) for key in keys + _LINE_KEY.findall(text))
 
 
 def kept_variables() -> dict[str, str]:

@@ -70,7 +70,7 @@ def config_text(values: ContainerValues, model: str, *, docs: bool) -> str:
             parameter = cls.param[name]
             value = getattr(values.container, name)
             hidden = bool(value) and is_secret(name, value)
-            line = f'{name}: "{HIDDEN}"' if hidden else _yaml_line(parameter, name, value)
+            line = _hidden_line(values, name) if hidden else _yaml_line(parameter, name, value)
             if docs:
                 lines += [f"# {text}" for text in _explanation(parameter)]
                 lines.append(line)
@@ -107,6 +107,11 @@ def _yaml_line(parameter: param.Parameter[Any], name: str, value: Any) -> str:
         return f"{name}: {to_yaml(parameter, value)}"
     except ValueError as error:
         return f"# {name}: {_one_line(str(error))}"
+
+
+def _hidden_line(values: ContainerValues, name: str) -> str:
+    """Return ``name: "***"``, as a comment where the container's code sets the value and will do so again."""
+    return f'{"# " * values.is_set_by_code(name)}{name}: "{HIDDEN}"'
 
 
 def _said_default(values: ContainerValues, name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,7 @@ from runner.command_line import Override
 from runner.config_files import ConfigValue, read_config
 from runner.container import LightningContainer
 from runner.container_loader import find_container
-from runner.container_values import ContainerValues, build_container, is_hidden, refuse_hidden, same_value
+from runner.container_values import ContainerValues, build_container, is_hidden, lacks_secret, refuse_hidden, same_value
 from runner.environment import is_secret
 from runner.errors import ParameterError, UsageError
 from runner.param_values import settable_parameters
@@ -122,7 +123,7 @@ def prepare_container(plan: Plan) -> Prepared:
     """
     config = _recorded_values(plan) if plan.resume is not None else []
     if plan.model is None:
-        _refuse_code_beside(config, plan.resume)
+        _refuse_code_beside(config, plan)
     config += [value for file in plan.config for value in read_config(file, CONFIGS_FOLDER)]
     model = _model_of(plan, [value for value in config if value.name == "model"])
     cls = model if isinstance(model, type) else find_container(model, plan.containers.absolute(), plan.namespace)
@@ -147,23 +148,30 @@ def _recorded_values(plan: Plan) -> list[ConfigValue]:
     return [value for value in values if value.name != TRUST or plan.trial is not None]
 
 
-def _refuse_code_beside(recorded: Sequence[ConfigValue], folder: Path | None) -> None:
-    """Refuse a record that names its container otherwise than :func:`_address` does, or in the run folder itself.
-
-    Run folders of others are data: none may bring along the code that going on with it runs.
-    """
+def _refuse_code_beside(recorded: Sequence[ConfigValue], plan: Plan) -> None:
+    """Refuse a record that names its container otherwise than :func:`_address` does, or in the run folder itself."""
     for value in recorded:
         if value.name == "model":
-            assert folder is not None
+            assert plan.resume is not None
             model = str(value.node)
-            file, separator, _ = model.rpartition(":")
-            path = Path(file)
-            is_recorded = path.is_absolute() and path.parts[1:2] != ("proc",) if separator else model.isidentifier()
-            if not is_recorded or (separator and path.resolve().is_relative_to(folder.resolve())):
+            if not is_code_elsewhere(model, plan.containers, plan.resume):
                 raise UsageError(
                     f"--resume: {value.file}:{value.line} names the container {model}, which no run has written "
                     "there; its code is not run. Say which container it is: --model=NAME."
                 )
+
+
+def is_code_elsewhere(model: str, containers: Path, folder: Path) -> bool:
+    """Tell whether a record in *folder* names its container as a run does, and its code is not in the folder itself.
+
+    Folders of others are data: none may bring along the code that going on with it runs.
+    """
+    file, separator, _ = model.rpartition(":")
+    if not separator:
+        return model.isidentifier() and not containers.resolve().is_relative_to(folder.resolve())
+    # only what is resolved already leads nowhere else: /tmp/../proc/self/cwd is wherever the user is
+    is_whole = not file.startswith(("//", "/proc/", "/dev/")) and "\0" not in file and os.path.realpath(file) == file
+    return is_whole and not Path(file).is_relative_to(folder.resolve())
 
 
 def _check_changes(plan: Plan, prepared: Prepared) -> frozenset[str]:
@@ -173,8 +181,9 @@ def _check_changes(plan: Plan, prepared: Prepared) -> frozenset[str]:
     known = [value for value in recorded if value.name != "model" and not is_hidden(value)]
     before = build_container(type(prepared.container), known)
     names = set(settable_parameters(type(prepared.container))) - {TRUST}
+    compared = names - {value.name for value in recorded if lacks_secret(value)}
     changed = {
-        name for name in names if not same_value(getattr(prepared.container, name), getattr(before.container, name))
+        name for name in compared if not same_value(getattr(prepared.container, name), getattr(before.container, name))
     }
     for name in sorted(changed):
         if name in prepared.container.fixed_on_resume:

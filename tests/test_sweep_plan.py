@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from runner.cli import main
 from runner.errors import UsageError
+from runner.sealed_files import write_sealed
 from runner.sweep.dimensions import Dimension
 from runner.sweep.plan import SweepPlan, differences
 from runner.sweep.pruners import PrunerSpec
@@ -75,6 +77,30 @@ def test_a_plan_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("runner.sweep.plan.__version__", "99.1")
     assert plan.to_json()["version"] == "99.1"
     assert plan.identity() == identity
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"model": "outputs/stranger/evil.py:Evil"}, {"model": "{folder}/evil.py:Evil"}, {"model": "evil.Evil"},
+        {"model": "/tmp/../proc/self/cwd/evil.py:Evil"}, {"model": "Evil", "containers": "{folder}/containers"},
+        {"model": "Evil", "namespace": "outputs.stranger"},
+    ],
+)  # fmt: skip
+def test_a_sweep_folder_brings_no_code(
+    values: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A plan that names a container in the sweep's own folder is left alone, and the reason is said."""
+    monkeypatch.chdir(tmp_path)
+    folder = SweepFolder.create(tmp_path / "outputs", "Evil", make_plan().to_json(), Control())
+    plan = make_plan(**{name: text.format(folder=folder.path) for name, text in values.items()})
+    (folder.path / "plan.json").unlink()
+    write_sealed(folder.path / "plan.json", plan.to_json() | {"sequence": 1})
+    (folder.path / "evil.py").write_text(f"open({str(tmp_path / 'marker')!r}, 'w')\n")
+    assert main([f"--resume={folder.path}"]) == 1
+    assert "which no sweep has written there; its code is not run" in capfd.readouterr().err
+    assert not (tmp_path / "marker").exists()
+    assert not list(folder.path.rglob("console.log"))
 
 
 def test_plans_of_another_form_are_refused() -> None:

@@ -228,6 +228,17 @@ def test_a_killed_worker_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     assert fingerprints(sweep) == fingerprints(calm)
 
 
+def test_a_trial_with_a_secret_goes_on(tmp_path: Path) -> None:
+    """It takes the secret from the plan, since its own record does not hold it."""
+    secret = "canary" + "7" * 8
+    given = [f"--passphrase={secret}", f"--address=s3://me:{secret}@host/x"]
+    run(tmp_path, sweeping("--sweep", "x=0,1", "--mode=die each epoch", *given))
+    sweep = only_sweep(tmp_path)
+    assert states(sweep) == dict.fromkeys(range(2), "completed")
+    assert attempts(sweep, 0) == 3
+    assert not [path for path in sweep.points.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]
+
+
 def test_several_supervisors_share_a_sweep(tmp_path: Path) -> None:
     """Started at once, they run no point twice."""
     argv = sweeping("--sweep", "x=0..9", "--num_epochs=2", "--enqueue")

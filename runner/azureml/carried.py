@@ -179,8 +179,8 @@ def _refuse_secret_in(name: str, node: Node, place: str) -> None:
 def _paths(prepared: Prepared, code: Path, mounted: Collection[str]) -> Iterator[tuple[str, str]]:
     """Yield the parameters that were set to paths, by the command line or a file, with their values in the job."""
     for name, parameter in settable_parameters(type(prepared.container)).items():
-        origin, value = prepared.values.origin(name), getattr(prepared.container, name)
-        is_asked = origin not in ("default", "container") and not origin.startswith("model_variant=")
+        value = getattr(prepared.container, name)
+        is_asked = not prepared.values.is_set_by_code(name)
         paths = _as_paths(parameter, value) if is_asked and name not in mounted else []
         if paths:
             cure = ", or say where it lies in Azure with --azure_dataset_id" if name == "local_dataset" else ""

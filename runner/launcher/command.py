@@ -163,7 +163,8 @@ def _refuse_secrets(values: ContainerValues, *, is_new: bool) -> None:
     container = values.container
     for name in settable_parameters(type(container)) if is_new else ():
         value = getattr(container, name)
-        if (value and is_secret(name, value)) or (isinstance(value, str) and redact_urls(value) != value):
+        is_lost = value and is_secret(name, value) and not values.is_set_by_code(name)
+        if is_lost or (isinstance(value, str) and redact_urls(value) != value):
             raise UsageError(
                 f"{name}: a job reads values from the record of the run, which holds no secrets; let the container "
                 "read it from an environment variable or a file."

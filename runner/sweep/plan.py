@@ -10,7 +10,7 @@ from typing import Any
 
 from runner.command_line import Override
 from runner.errors import UsageError
-from runner.preparation import Plan
+from runner.preparation import Plan, is_code_elsewhere
 from runner.sealed_files import digest
 from runner.sweep.pruners import PrunerSpec
 from runner.sweep.samplers import Sampler, create_sampler
@@ -100,6 +100,19 @@ class SweepPlan:
             overrides=[Override(name, value, name) for name, value in values.items()],
             command_line=command_line,
         )
+
+    def refuse_code_beside(self, folder: SweepFolder) -> None:
+        """Refuse a sweep that somebody else has made to run code out of its own folder.
+
+        Raises:
+            UsageError: the container is named as no sweep names it, or lies in the folder.
+        """
+        is_looked_up = self.model.isidentifier() and self.namespace is not None  # what was found so has a file
+        if is_looked_up or not is_code_elsewhere(self.model, Path(self.containers), folder.path):
+            raise UsageError(
+                f"its plan names the container {self.model}, which no sweep has written there; its code is not run. "
+                "Make a sweep of your own with --sweep."
+            )
 
     def identity(self) -> str:
         """Return a digest of all that must be the same for two commands to mean the same sweep."""

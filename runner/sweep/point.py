@@ -18,10 +18,12 @@ from typing import Any
 
 from runner.atomic_files import is_disk_full, write_json
 from runner.command_line import Override
+from runner.config_files import read_config
 from runner.container_loader import find_container
+from runner.container_values import lacks_secret
 from runner.environment import redact
 from runner.errors import EXIT_FAILED, RankDiedError, RunFailedError, RunInterrupted, TrialPrunedError
-from runner.preparation import Plan
+from runner.preparation import CONFIGS_FOLDER, Plan
 from runner.run_folder import RunFolder
 from runner.stop_signals import StopSignals
 from runner.sweep.code_digest import code_digest
@@ -187,8 +189,11 @@ def _run(sweep: SweepFolder, plan: SweepPlan, trial: Trial, folder: RunFolder) -
 
     folder.checkpoints.mkdir(exist_ok=True)
     run_plan = _with_devices(plan.run_plan(trial.params, command_line=sys.argv))
-    if folder.can_resume:  # config.yaml has all values
+    if folder.can_resume:  # config.yaml has all values but secrets
+        lacking = {value.name for value in read_config(str(folder.config), CONFIGS_FOLDER) if lacks_secret(value)}
         run_plan = Plan(
+            model=run_plan.model,
+            overrides=[override for override in run_plan.overrides if override.name in lacking],
             containers=run_plan.containers,
             namespace=run_plan.namespace,
             resume=folder.path,

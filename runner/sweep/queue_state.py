@@ -212,7 +212,9 @@ class Queue:
             key = str(folder.path)
             if key not in self._states and key not in self.unreadable:
                 try:
-                    self._states[key] = SweepState(folder)
+                    state = SweepState(folder)
+                    state.plan.refuse_code_beside(folder)
+                    self._states[key] = state
                 except (RunnerError, OSError) as error:
                     self.unreadable[key] = str(error)
         for state in list(self._states.values()):

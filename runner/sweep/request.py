@@ -172,8 +172,8 @@ def _fixed_values(prepared: Prepared) -> dict[str, str]:
     """Return every value that somebody set, as text, so that files which change later change nothing."""
     container, fixed = prepared.container, {}
     parameters = settable_parameters(type(container))
-    for name, origin in prepared.values.origins.items():
-        if name in parameters and origin not in ("default", "container") and not origin.startswith("model_variant="):
+    for name in prepared.values.origins:
+        if name in parameters and not prepared.values.is_set_by_code(name):
             fixed[name] = to_text(parameters[name], getattr(container, name))
     return fixed
 

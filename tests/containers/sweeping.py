@@ -19,7 +19,11 @@ class Sweeping(LightningContainer):
     )
     pause = param.Number(default=0.0, bounds=(0, None), doc="Seconds that each step sleeps.")
     brake = param.String(default="", doc="A file: steps sleep only after the first epoch, and while it is there.")
+    passphrase = param.String(default="", doc="A secret without effect.")
+    address = param.String(default="", doc="Without effect.")
     batches = param.Integer(default=3, bounds=(1, None), doc="Batches per epoch.")
+
+    fixed_on_resume = ("passphrase", "address")
 
     def __init__(self):
         super().__init__()

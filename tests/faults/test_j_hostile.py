@@ -75,7 +75,8 @@ def copied(whole: Path, folder: Path, name: str, value: str) -> Path:
     [
         "outputs/stranger/evil.py:Tiny", "{folder}/outputs/stranger/evil.py:Tiny", "outputs.stranger.evil.Tiny",
         "/proc/self/cwd/outputs/stranger/evil.py:Tiny", "{folder}/outputs/x/../stranger/evil.py:Tiny", "evil.py",
-        "{folder}/link/evil.py:Tiny", "evil.py:",
+        "{folder}/link/evil.py:Tiny", "evil.py:", "/tmp/../proc/self/cwd/outputs/stranger/evil.py:Tiny",
+        "/dev/fd/../cwd/outputs/stranger/evil.py:Tiny", "/{folder}/outputs/stranger/evil.py:Tiny",
     ],
 )  # fmt: skip
 def test_j3_j6_a_run_folder_brings_no_code(
@@ -93,6 +94,22 @@ def test_j3_j6_a_run_folder_brings_no_code(
     error = capsys.readouterr().err
     assert "names the container" in error
     assert "--model=NAME" in error
+    assert not (tmp_path / "marker").exists()
+
+
+def test_j3_j6_a_run_folder_brings_no_containers_folder(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not even to somebody who has gone into it."""
+    copy = copied(whole, tmp_path, "model", "Evil")
+    (copy / "containers").mkdir()
+    (copy / "containers" / "evil.py").write_text(
+        f"open({str(tmp_path / 'marker')!r}, 'w')\nfrom runner import LightningContainer\n"
+        "class Evil(LightningContainer): pass\n"
+    )
+    monkeypatch.chdir(copy)
+    assert main(["--resume=."]) == 2
+    assert "names the container Evil, which no run" in capsys.readouterr().err
     assert not (tmp_path / "marker").exists()
 
 
@@ -158,6 +175,14 @@ from runner import LightningContainer
 
 class Keyed(LightningContainer):
     server = param.Dict(default={})
+    logins = param.List(default=[])
+    any = param.Parameter(default=None)
+    cls_token = param.String(default="cls")
+    own_token = param.String(default="")
+    fixed_on_resume = ("server",)
+    def __init__(self):
+        super().__init__()
+        self.own_token = "canary of its own"
     def setup(self): raise ValueError("no server")
 """
 
@@ -180,6 +205,27 @@ def test_j11_secrets_in_a_dict(
     assert main([f"--resume={folders[0]}"]) == 2
     assert "server: secrets are not written down; give it again: --server=..." in capsys.readouterr().err
     assert main([f"--resume={folders[0]}", "--server={password: canary77}"]) == 1
+    assert "ValueError: no server" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("argument", ["--logins=[{password: canary77}]", "--any={password: canary77}"])
+def test_j11_what_stands_for_a_secret_is_no_value(
+    argument: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In whatever type of parameter; what the container sets itself is neither written down nor asked for."""
+    (tmp_path / "containers").mkdir()
+    (tmp_path / "containers" / "keyed.py").write_text(KEYED)
+    monkeypatch.chdir(tmp_path)
+    assert main(["--model=Keyed", argument]) == 1
+    [folder] = (tmp_path / "outputs").glob("2*")
+    config = (folder / "config.yaml").read_text()
+    assert "canary" not in config
+    assert '# own_token: "***"  # container' in config
+    name = argument[2:].partition("=")[0]
+    capsys.readouterr()
+    assert main([f"--resume={folder}"]) == 2
+    assert f"{name}: secrets are not written down; give it again: --{name}=..." in capsys.readouterr().err
+    assert main([f"--resume={folder}", argument]) == 1
     assert "ValueError: no server" in capsys.readouterr().err
 
 
