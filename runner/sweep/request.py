@@ -82,7 +82,7 @@ def wanted_sweep(request: Request, base: Plan) -> Wanted:
         pruner=pruner_spec(*spec.pruner) if spec.pruner else None,
     )
     _check_number(plan)
-    _check_points(plan)
+    _check_points(plan, type(prepared.container))
     return Wanted(plan, spec.time, spec.max_failures)
 
 
@@ -226,7 +226,7 @@ def _check_number(plan: SweepPlan) -> None:
         )
 
 
-def _check_points(plan: SweepPlan) -> None:
+def _check_points(plan: SweepPlan, container: type[LightningContainer]) -> None:
     """Try values out together on the container: each may be allowed alone and contradict another.
 
     Raises:
@@ -238,7 +238,7 @@ def _check_points(plan: SweepPlan) -> None:
     for number in sorted({each * last // CHECKED_POINTS for each in range(CHECKED_POINTS + 1)}):
         params = plan.params(number)
         try:
-            prepare_container(plan.run_plan(params))
+            prepare_container(replace(plan.run_plan(params), model=container))  # found already
         except ParameterError as error:
             shown = " ".join(f"{name}={value}" for name, value in params.items())
             raise ParameterError(f"--sweep, point {number} ({shown}): {error}") from error
